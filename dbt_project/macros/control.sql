@@ -1,0 +1,19 @@
+{#-
+    One kind of row of billing_controls: `relation` yields scope, expected and actual; the control
+    passes when `rule` holds ('equal', or 'at_most': actual <= expected). A NULL on either side fails.
+-#}
+{% macro control(name, severity, relation, rule='equal') -%}
+select
+    '{{ name }}' as control,
+    '{{ severity }}' as severity,
+    scope,
+    cast(expected as decimal(38, 6)) as expected,
+    cast(actual as decimal(38, 6)) as actual,
+    cast(cast(actual as decimal(38, 6)) - cast(expected as decimal(38, 6)) as decimal(38, 6)) as difference,
+    {% if rule == 'equal' %}
+    cast(actual as decimal(38, 6)) is not distinct from cast(expected as decimal(38, 6)) and actual is not null
+    {%- else %}
+    coalesce(cast(actual as decimal(38, 6)) <= cast(expected as decimal(38, 6)), false)
+    {%- endif %} as passed
+from {{ relation }}
+{%- endmacro %}

@@ -1,0 +1,102 @@
+{#
+    Exact arithmetic: the only places where credits and money are divided, rounded or change scale.
+
+    Inside the intermediate models every quantity is an integer of one millionth (`_micro`,
+    BIGINT); rates of prices are finer (`_pico`, one millionth of a millionth). Products are taken
+    in `wide` (128 bit) and come back through `divide_rounded`.
+#}
+
+{#- The widest exact integer of the engine: products of two BIGINTs are taken in it. -#}
+{% macro wide(expression) %}{{ return(adapter.dispatch('wide')(expression)) }}{% endmacro %}
+{% macro default__wide(expression) %}cast({{ expression }} as hugeint){% endmacro %}
+{% macro spark__wide(expression) %}cast({{ expression }} as decimal(38, 0)){% endmacro %}
+
+{#- Integer division that drops the remainder; both sides must be integers, the divisor not 0. -#}
+{% macro int_div(numerator, denominator) %}{{ return(adapter.dispatch('int_div')(numerator, denominator)) }}{% endmacro %}
+{% macro default__int_div(numerator, denominator) %}(({{ numerator }}) // ({{ denominator }})){% endmacro %}
+{% macro spark__int_div(numerator, denominator) -%}
+    ((({{ numerator }}) - ({{ numerator }}) % ({{ denominator }})) / ({{ denominator }}))
+{%- endmacro %}
+
+{#-
+    THE rounding of the project: numerator / denominator, rounded half away from zero, as BIGINT.
+    Integers in, denominator positive or NULL (a zero divisor must be made NULL by the caller).
+-#}
+{% macro divide_rounded(numerator, denominator) -%}
+cast(
+    sign({{ numerator }}) * {{ int_div(
+        '2 * abs(' ~ wide(numerator) ~ ') + ' ~ wide(denominator), '2 * ' ~ wide(denominator)
+    ) }} as bigint
+)
+{%- endmacro %}
+
+{#- A decimal with at most 6 places as an integer of one millionth. -#}
+{% macro to_micro(expression) -%}
+cast(cast({{ expression }} as decimal(38, 6)) * 1000000 as bigint)
+{%- endmacro %}
+
+{#- A decimal with at most 12 places as an integer of 1e-12 (unit prices, price per kWh). -#}
+{% macro to_pico(expression) -%}
+cast(cast({{ expression }} as decimal(38, 12)) * 1000000000000 as bigint)
+{%- endmacro %}
+
+{#- The published form of a `_micro` integer: DECIMAL(38,6). -#}
+{% macro from_micro(expression) -%}
+cast(cast({{ expression }} as decimal(28, 0)) * 0.000001 as decimal(38, 6))
+{%- endmacro %}
+
+{#- The published form of a share or rate in millionths: DECIMAL(18,6). -#}
+{% macro rate_from_micro(expression) -%}
+cast(cast({{ expression }} as decimal(24, 0)) * 0.000001 as decimal(18, 6))
+{%- endmacro %}
+
+{#- A unit price in 1e-12 as DECIMAL(38,12). -#}
+{% macro from_pico(expression) -%}
+cast(cast({{ expression }} as decimal(24, 0)) * 0.000000000001 as decimal(38, 12))
+{%- endmacro %}
+
+{#- Micro-units of the reporting currency as an invoice amount in whole cents, DECIMAL(18,2). -#}
+{% macro cents(expression) -%}
+cast(cast({{ expression }} as decimal(18, 0)) * 0.01 as decimal(18, 2))
+{%- endmacro %}
+
+{#-
+    Spread `total` over the rows of `relation` in proportion to `weight`, to the last unit.
+
+    Every row gets its rounded share; what rounding leaves over goes to the largest weight (ties:
+    lowest `key`), so the shares of a group always sum to its total. A group whose weights sum to
+    zero gives everything to that first row. Returns a subquery: all columns of `relation` and the
+    share as `share_as`. `total`, `weight`: integer expressions, the total alike within a group.
+-#}
+{% macro spread(relation, total, weight, within, key, share_as) -%}
+(
+    select
+        shares.*,
+        cast(rounded_share + case
+            when row_number() over (
+                partition by {{ within | join(', ') }}
+                order by abs({{ weight }}) desc, {{ key | join(', ') }}
+            ) = 1
+                then {{ total }} - sum(rounded_share) over (partition by {{ within | join(', ') }})
+            else 0
+        end as bigint) as {{ share_as }}
+    from (
+        select
+            weighted.*,
+            coalesce({{ divide_rounded(
+                'sign(weight_total) * ' ~ wide(total) ~ ' * ' ~ weight, 'nullif(abs(weight_total), 0)'
+            ) }}, 0) as rounded_share
+        from (
+            select
+                spread_rows.*,
+                sum({{ wide(weight) }}) over (partition by {{ within | join(', ') }}) as weight_total
+            from {{ relation }} as spread_rows
+        ) as weighted
+    ) as shares
+)
+{%- endmacro %}
+
+{#- A decimal as text without trailing zeros, for ids: 0.004200000000 is 0.0042, 2.000000 is 2. -#}
+{% macro plain_decimal(expression) -%}
+regexp_replace(regexp_replace(cast({{ expression }} as varchar(60)), '0+$', ''), '[.]$', '')
+{%- endmacro %}

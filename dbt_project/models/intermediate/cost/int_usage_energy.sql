@@ -1,0 +1,84 @@
+{{
+    config(
+        materialized = 'incremental',
+        incremental_strategy = partition_strategy(),
+        partition_by = ['usage_day'],
+        on_schema_change = 'fail',
+        pre_hook = "{{ clear_partitions('usage_day in (' ~ touched_days() ~ ')') }}"
+    )
+}}
+{# Watts times PUE, hour by hour at the hour's price; rounded once per row and used rounded from here on. #}
+with
+
+hours as (
+
+    select
+        usage_hours.*,
+        clusters.facility_id,
+        energy.price_per_kwh_pico,
+        energy.is_estimated,
+        energy.carbon_g_per_kwh_micro,
+        energy.renewable_pct_micro,
+        {# Drawn at the meter of the site, in millionths of a watt per busy GPU. #}
+        cast(
+            cast(accelerators.busy_watts as decimal(18, 3)) * cast(facilities.pue as decimal(18, 3)) * 1000000 as bigint
+        ) as busy_microwatts
+    from {{ ref('int_usage_hours') }} as usage_hours
+    inner join {{ ref('clusters') }} as clusters on usage_hours.cluster = clusters.cluster
+    inner join {{ ref('facilities') }} as facilities on clusters.facility_id = facilities.facility_id
+    inner join {{ ref('accelerators') }} as accelerators on usage_hours.accelerator = accelerators.accelerator
+    inner join {{ ref('int_energy_hours') }} as energy
+        on
+            clusters.facility_id = energy.facility_id
+            and usage_hours.usage_day = energy.usage_day
+            and usage_hours.hour_of_day = energy.hour_of_day
+    where usage_hours.usage_day in ({{ touched_days() }})
+
+),
+
+daily as (
+
+    select
+        customer_id,
+        usage_day,
+        posting_date,
+        cluster,
+        accelerator,
+        model_family,
+        busy_microwatts,
+        sum({{ wide('gpu_minutes_micro') }}) as minutes_micro,
+        sum({{ wide('modelled_minutes_micro') }} * price_per_kwh_pico) as priced_minutes,
+        sum(coalesce(metered_energy_cost_micro, 0)) as metered_energy_cost_micro,
+        sum(case
+            when carbon_g_per_kwh_micro is not null then {{ wide('gpu_minutes_micro') }} * carbon_g_per_kwh_micro
+        end) as carbon_minutes,
+        sum(case
+            when renewable_pct_micro is not null then {{ wide('gpu_minutes_micro') }} * renewable_pct_micro
+        end) as renewable_minutes,
+        sum(case
+            when renewable_pct_micro is not null then {{ wide('gpu_minutes_micro') }}
+        end) as minutes_with_renewable,
+        max(case when is_estimated then 1 else 0 end) = 1 as energy_price_estimated
+    from hours
+    group by customer_id, usage_day, posting_date, cluster, accelerator, model_family, busy_microwatts
+
+)
+
+{# The divisors: 1e6 per factor in millionths (1e12 for a price), 60 minutes and 1,000 watts (grams). #}
+select
+    customer_id,
+    usage_day,
+    posting_date,
+    cluster,
+    accelerator,
+    model_family,
+    {{ divide_rounded('minutes_micro * busy_microwatts', '60000000000') }} as busy_kwh_micro,
+    cast(
+        {{ divide_rounded('priced_minutes * busy_microwatts', '60000000000 * ' ~ wide('1000000000000')) }}
+        + metered_energy_cost_micro as bigint
+    ) as energy_cost_micro,
+    {{ divide_rounded('carbon_minutes * busy_microwatts', '60000000000 * ' ~ wide('1000000000')) }} as carbon_kg_micro,
+    {# Percent to a share: 100. #}
+    {{ divide_rounded('renewable_minutes', '100 * nullif(minutes_with_renewable, 0)') }} as renewable_share_micro,
+    energy_price_estimated
+from daily

@@ -1,0 +1,500 @@
+{#
+    Every line of the invoices of the touched cycles, as the books stand at the end of the last
+    delivery day. Amounts in whole cents, rounded once, from the unrounded price.
+#}
+with
+
+cycles as (
+
+    select cycle_start from {{ ref('int_touched_cycles') }}
+
+),
+
+plan_charges as (
+
+    select * from {{ ref('int_plan_charges') }}
+    where cycle_start in (select cycle_start from cycles)
+
+),
+
+order_charges as (
+
+    select * from {{ ref('int_order_charges') }}
+    where cycle_start in (select cycle_start from cycles)
+
+),
+
+wallet_days as (
+
+    select * from {{ ref('int_wallet_days') }}
+    where cycle_start in (select cycle_start from cycles)
+
+),
+
+earned as (
+
+    select * from {{ ref('int_usage_earned') }}
+    where cycle_start in (select cycle_start from cycles)
+
+),
+
+base_lines as (
+
+    select
+        customer_id,
+        cycle_start,
+        'base_credits' as line_type,
+        subscription_id as line_key,
+        sku,
+        'Included credits of the plan' as description,
+        credits_micro as quantity_micro,
+        'credit' as unit,
+        list_unit_price_pico as unit_price_pico,
+        base_cents as amount_cents
+    from plan_charges
+
+    union all
+
+    select
+        customer_id,
+        cycle_start,
+        'term_discount' as line_type,
+        subscription_id as line_key,
+        sku,
+        'Discount for the committed term' as description,
+        credits_micro as quantity_micro,
+        'credit' as unit,
+        -{{ divide_rounded(wide('list_unit_price_pico') ~ ' * discount_rate_micro', '1000000') }} as unit_price_pico,
+        discount_cents as amount_cents
+    from plan_charges
+    where discount_rate_micro > 0
+
+),
+
+pack_lines as (
+
+    select
+        customer_id,
+        cycle_start,
+        source as line_type,
+        order_id as line_key,
+        sku,
+        case when source = 'burst_pack' then 'Burst pack' else 'Top-up of credits' end as description,
+        cast(quantity as bigint) * 1000000 as quantity_micro,
+        'pack' as unit,
+        {{ divide_rounded(wide('value_micro') ~ ' * 1000000', 'quantity') }} as unit_price_pico,
+        {{ divide_rounded('value_micro', '10000') }} as amount_cents
+    from order_charges
+
+    union all
+
+    select
+        customer_id,
+        cycle_start,
+        'auto_purchase' as line_type,
+        grant_id as line_key,
+        sku,
+        'Automatic top-up' as description,
+        packs * 1000000 as quantity_micro,
+        'pack' as unit,
+        {{ divide_rounded(wide('value_micro') ~ ' * 1000000', 'packs') }} as unit_price_pico,
+        {{ divide_rounded('value_micro', '10000') }} as amount_cents
+    from wallet_days
+    where source = 'auto_purchase' and granted_on = posted_on
+
+),
+
+dedicated_lines as (
+
+    select
+        charges.customer_id,
+        charges.cycle_start,
+        'dedicated_cluster' as line_type,
+        charges.subscription_id as line_key,
+        charges.sku,
+        'Dedicated cluster' as description,
+        cast(charges.gpu_count as bigint) * 1000000 as quantity_micro,
+        'gpu' as unit,
+        charges.unit_price_pico,
+        charges.amount_cents,
+        charges.cluster,
+        charges.facility_id as facility_ids,
+        {# Days on which the customer did not use a pool of its cluster: that cost stands here. #}
+        coalesce(sum(earned.amortized_cost_micro), 0) as amortized_cost_micro
+    from {{ ref('int_dedicated_charges') }} as charges
+    left join earned
+        on
+            charges.customer_id = earned.customer_id
+            and charges.cluster = earned.cluster
+            and charges.cycle_start = earned.cycle_start
+            and earned.event_count = 0
+            and earned.posting_date >= charges.granted_on
+            and earned.posting_date < charges.active_until
+    where charges.cycle_start in (select cycle_start from cycles)
+    group by
+        charges.customer_id, charges.cycle_start, charges.subscription_id, charges.sku, charges.gpu_count,
+        charges.unit_price_pico, charges.amount_cents, charges.cluster, charges.facility_id
+
+),
+
+usage_lines as (
+
+    select
+        customer_id,
+        cycle_start,
+        cluster,
+        accelerator,
+        model_family,
+        is_adjustment,
+        sum(burned_micro) as quantity_micro,
+        sum(gpu_minutes_micro) as gpu_minutes_micro,
+        sum(amortized_cost_micro) as amortized_cost_micro,
+        max(facility_id) as facility_ids,
+        sum(carbon_kg_micro) as carbon_kg_micro,
+        sum(case when renewable_share_micro is not null then {{ wide('busy_kwh_micro') }} * renewable_share_micro end)
+            as renewable_kwh,
+        sum(case when renewable_share_micro is not null then {{ wide('busy_kwh_micro') }} end) as kwh_with_share
+    from earned
+    where event_count > 0
+    group by customer_id, cycle_start, cluster, accelerator, model_family, is_adjustment
+
+),
+
+{# A cycle's overage at the price of its tiers; the part that adjustments add stands on a line of its own. #}
+overage_cycles as (
+
+    select
+        overage_days.customer_id,
+        overage_days.cycle_start,
+        overage_days.sku,
+        overage_days.priced_on,
+        overage_days.is_waived,
+        sum(overage_days.overage_micro) as overage_micro
+    from {{ ref('int_overage_days') }} as overage_days
+    where overage_days.cycle_start in (select cycle_start from cycles)
+    group by
+        overage_days.customer_id, overage_days.cycle_start, overage_days.sku, overage_days.priced_on,
+        overage_days.is_waived
+
+),
+
+regular_overage as (
+
+    select
+        customer_id,
+        cycle_start,
+        plan_sku as sku,
+        sum(case when is_adjustment then 0 else overage_micro end) as regular_micro
+    from earned
+    group by customer_id, cycle_start, plan_sku
+
+),
+
+overage_priced as (
+
+    select
+        overage_cycles.customer_id,
+        overage_cycles.cycle_start,
+        overage_cycles.sku,
+        overage_cycles.is_waived,
+        cast(overage_cycles.overage_micro as bigint) as overage_micro,
+        cast(coalesce(regular_overage.regular_micro, 0) as bigint) as regular_micro,
+        coalesce(sum({{ tier_price_atto('cast(overage_cycles.overage_micro as bigint)', 'tiers') }}), 0) as price_atto,
+        coalesce(sum({{ tier_price_atto('cast(coalesce(regular_overage.regular_micro, 0) as bigint)', 'tiers') }}), 0)
+            as regular_price_atto
+    from overage_cycles
+    left join regular_overage
+        on
+            overage_cycles.customer_id = regular_overage.customer_id
+            and overage_cycles.cycle_start = regular_overage.cycle_start
+            and overage_cycles.sku = regular_overage.sku
+    left join {{ ref('stg_price_tiers') }} as tiers
+        on
+            not overage_cycles.is_waived
+            and overage_cycles.sku = tiers.sku
+            and tiers.charge = 'overage'
+            and overage_cycles.priced_on >= tiers.valid_from
+            and (tiers.valid_to is null or overage_cycles.priced_on < tiers.valid_to)
+    group by
+        overage_cycles.customer_id, overage_cycles.cycle_start, overage_cycles.sku, overage_cycles.is_waived,
+        overage_cycles.overage_micro, regular_overage.regular_micro
+
+),
+
+overage_parts as (
+
+    select
+        customer_id,
+        cycle_start,
+        sku,
+        false as is_adjustment,
+        regular_micro as quantity_micro,
+        regular_price_atto as price_atto
+    from overage_priced
+    where regular_micro > 0
+
+    union all
+
+    select
+        customer_id,
+        cycle_start,
+        sku,
+        true as is_adjustment,
+        overage_micro - regular_micro as quantity_micro,
+        price_atto - regular_price_atto as price_atto
+    from overage_priced
+    where overage_micro > regular_micro
+
+),
+
+burst_lines as (
+
+    select
+        customer_id,
+        cycle_start,
+        is_adjustment,
+        pack_sku,
+        surcharge_unit_price_pico,
+        sum(burst_credits_micro) as quantity_micro
+    from (
+        select
+            customer_id,
+            cycle_start,
+            posting_date,
+            is_adjustment,
+            pack_sku,
+            surcharge_unit_price_pico,
+            {{ divide_rounded('sum(' ~ wide('burst_credits_pico') ~ ')', '1000000') }} as burst_credits_micro
+        from {{ ref('int_burst_hours') }}
+        where burst_micro > 0 and cycle_start in (select cycle_start from cycles)
+        group by customer_id, cycle_start, posting_date, is_adjustment, pack_sku, surcharge_unit_price_pico
+    ) as burst_days
+    group by customer_id, cycle_start, is_adjustment, pack_sku, surcharge_unit_price_pico
+
+),
+
+energy_parts as (
+
+    select
+        customer_id,
+        cycle_start,
+        sku,
+        false as is_adjustment,
+        regular_kwh_micro as quantity_micro,
+        regular_surcharge_micro as amount_micro
+    from {{ ref('int_energy_surcharges') }}
+
+    union all
+
+    select
+        customer_id,
+        cycle_start,
+        sku,
+        true as is_adjustment,
+        kwh_micro - regular_kwh_micro as quantity_micro,
+        adjustment_surcharge_micro as amount_micro
+    from {{ ref('int_energy_surcharges') }}
+
+),
+
+moved_lines as (
+
+    select
+        customer_id,
+        cycle_start,
+        'rollover' as line_type,
+        sku,
+        source,
+        sum(rolled_micro) as quantity_micro
+    from wallet_days
+    where rolled_micro > 0
+    group by customer_id, cycle_start, sku, source
+
+    union all
+
+    select
+        customer_id,
+        cycle_start,
+        'expiry' as line_type,
+        sku,
+        case when sku is null then source end as source,
+        sum(expired_micro) as quantity_micro
+    from wallet_days
+    where expired_micro > 0
+    group by customer_id, cycle_start, sku, case when sku is null then source end
+
+),
+
+lines as (
+
+    select
+        customer_id, cycle_start, line_type, line_key, sku, description, quantity_micro, unit, unit_price_pico,
+        amount_cents,
+        cast(null as varchar(10)) as cluster,
+        cast(null as varchar(10)) as accelerator,
+        cast(null as varchar(10)) as model_family,
+        cast(null as bigint) as gpu_minutes_micro,
+        cast(null as bigint) as amortized_cost_micro,
+        cast(null as varchar(10)) as facility_ids,
+        cast(null as bigint) as renewable_share_micro,
+        cast(null as bigint) as carbon_kg_micro,
+        false as is_adjustment
+    from (select * from base_lines union all select * from pack_lines) as plain_lines
+
+    union all
+
+    select
+        customer_id, cycle_start, line_type, line_key, sku, description, quantity_micro, unit, unit_price_pico,
+        amount_cents, cluster, null, null, null, amortized_cost_micro, facility_ids, null, null, false
+    from dedicated_lines
+
+    union all
+
+    select
+        customer_id,
+        cycle_start,
+        'credit_usage',
+        cluster || '/' || accelerator || '/' || model_family,
+        null,
+        'GPU minutes paid with credits',
+        quantity_micro,
+        'credit',
+        0,
+        0,
+        cluster,
+        accelerator,
+        model_family,
+        gpu_minutes_micro,
+        amortized_cost_micro,
+        facility_ids,
+        {{ divide_rounded('renewable_kwh', 'nullif(kwh_with_share, 0)') }},
+        carbon_kg_micro,
+        is_adjustment
+    from usage_lines
+
+    union all
+
+    select
+        customer_id,
+        cycle_start,
+        'overage',
+        sku,
+        sku,
+        'Credits beyond the wallet',
+        quantity_micro,
+        'credit',
+        {{ divide_rounded('price_atto', 'quantity_micro') }},
+        {{ divide_rounded('price_atto', wide('10000000000000000')) }},
+        null, null, null, null, null, null, null, null,
+        is_adjustment
+    from overage_parts
+
+    union all
+
+    select
+        customer_id,
+        cycle_start,
+        'burst_surcharge',
+        pack_sku || '/' || {{ plain_decimal(from_pico('surcharge_unit_price_pico')) }},
+        pack_sku,
+        'Surcharge on credits burned in a burst window',
+        quantity_micro,
+        'credit',
+        surcharge_unit_price_pico,
+        {{ divide_rounded(wide('quantity_micro') ~ ' * surcharge_unit_price_pico', wide('10000000000000000')) }},
+        null, null, null, null, null, null, null, null,
+        is_adjustment
+    from burst_lines
+    where {{ divide_rounded(wide('quantity_micro') ~ ' * surcharge_unit_price_pico', wide('1000000000000')) }} <> 0
+
+    union all
+
+    select
+        customer_id,
+        cycle_start,
+        'energy_surcharge',
+        sku,
+        sku,
+        'Energy above the plan baseline',
+        quantity_micro,
+        'kWh',
+        null,
+        {{ divide_rounded('amount_micro', '10000') }},
+        null, null, null, null, null, null, null, null,
+        is_adjustment
+    from energy_parts
+    where amount_micro <> 0
+
+    union all
+
+    select
+        customer_id,
+        cycle_start,
+        line_type,
+        coalesce(sku, source),
+        sku,
+        case when line_type = 'rollover' then 'Unused credits carried into the next cycle' else 'Credits expired unused' end,
+        quantity_micro,
+        'credit',
+        0,
+        0,
+        null, null, null, null, null, null, null, null,
+        false
+    from moved_lines
+
+    union all
+
+    {# A person's credit note or settlement: money only, in the total only. #}
+    select
+        adjustments.customer_id,
+        {{ cycle_start('adjustments.posted_on', 'customers.billing_anchor_day') }},
+        'adjustment',
+        adjustments.adjustment_id,
+        null,
+        adjustments.reason,
+        1000000,
+        'adjustment',
+        {{ to_pico('adjustments.amount') }},
+        {{ divide_rounded(to_micro('adjustments.amount'), '10000') }},
+        null, null, null, null, null, null, null, null,
+        false
+    from {{ ref('adjustments') }} as adjustments
+    cross join {{ ref('stg_run_settings') }} as settings
+    inner join {{ ref('customers') }} as customers on adjustments.customer_id = customers.customer_id
+    where
+        coalesce(adjustments.amount, 0) <> 0
+        and adjustments.posted_on <= settings.last_day
+        and {{ cycle_start('adjustments.posted_on', 'customers.billing_anchor_day') }}
+        >= {{ cycle_start('settings.books_open_on', 'customers.billing_anchor_day') }}
+        and {{ cycle_start('adjustments.posted_on', 'customers.billing_anchor_day') }}
+        in (select cycle_start from cycles)
+
+)
+
+select
+    lines.customer_id || '/' || cast(lines.cycle_start as varchar(10)) || '/' || lines.line_type || '/' || lines.line_key
+    || case when lines.is_adjustment then '/adjustment' else '' end as invoice_line_id,
+    lines.customer_id || '/' || cast(lines.cycle_start as varchar(10)) as invoice_id,
+    lines.customer_id,
+    lines.cycle_start,
+    {{ next_cycle_start('lines.cycle_start') }} as cycle_end,
+    {{ next_cycle_start('lines.cycle_start') }} + settings.days_until_close as closes_on,
+    lines.line_type,
+    lines.sku,
+    lines.description,
+    lines.cluster,
+    lines.accelerator,
+    lines.model_family,
+    cast(lines.quantity_micro as bigint) as quantity_micro,
+    lines.unit,
+    cast(lines.unit_price_pico as bigint) as unit_price_pico,
+    cast(lines.amount_cents as bigint) as amount_cents,
+    cast(lines.gpu_minutes_micro as bigint) as gpu_minutes_micro,
+    cast(lines.amortized_cost_micro as bigint) as amortized_cost_micro,
+    lines.facility_ids,
+    cast(lines.renewable_share_micro as bigint) as renewable_share_micro,
+    cast(lines.carbon_kg_micro as bigint) as carbon_kg_micro,
+    lines.is_adjustment,
+    {{ next_cycle_start('lines.cycle_start') }} + settings.days_until_close <= settings.last_day as is_final
+from lines
+cross join {{ ref('stg_run_settings') }} as settings

@@ -1,0 +1,54 @@
+{{
+    config(
+        materialized = 'incremental',
+        incremental_strategy = partition_strategy(),
+        partition_by = ['usage_day'],
+        on_schema_change = 'fail',
+        pre_hook = "{{ clear_partitions('usage_day in (' ~ touched_days() ~ ')') }}"
+    )
+}}
+{# Credits are rounded here, once, at the grain of the row: never per event. #}
+with
+
+daily as (
+
+    select
+        customer_id,
+        usage_day,
+        posting_date,
+        cycle_start,
+        cluster,
+        accelerator,
+        model_family,
+        is_adjustment,
+        is_dedicated,
+        credit_rate_micro,
+        cast(sum(event_count) as bigint) as event_count,
+        cast(sum(gpu_minutes_micro) as bigint) as gpu_minutes_micro
+    from {{ ref('int_usage_hours') }}
+    where usage_day in ({{ touched_days() }})
+    group by
+        customer_id, usage_day, posting_date, cycle_start, cluster, accelerator, model_family, is_adjustment,
+        is_dedicated, credit_rate_micro
+
+)
+
+select
+    daily.customer_id,
+    daily.usage_day,
+    daily.posting_date,
+    daily.cycle_start,
+    clusters.facility_id,
+    daily.cluster,
+    daily.accelerator,
+    daily.model_family,
+    daily.is_adjustment,
+    daily.is_dedicated,
+    daily.event_count,
+    daily.gpu_minutes_micro,
+    case
+        when daily.is_dedicated then cast(0 as bigint)
+        else {{ divide_rounded(wide('daily.gpu_minutes_micro') ~ ' * daily.credit_rate_micro', '1000000') }}
+    end as credits_micro
+from daily
+inner join {{ ref('clusters') }} as clusters on daily.cluster = clusters.cluster

@@ -1,0 +1,511 @@
+{{ config(materialized = 'table') }}
+{#
+    The identities of the billing rules, over everything this run worked out: two independent paths
+    to one figure. Only a failed error stops the publication; warnings are for a person to read.
+#}
+with
+
+settings as (
+
+    select * from {{ ref('stg_run_settings') }}
+
+),
+
+run_deliveries as (
+
+    select
+        deliveries.delivery_day,
+        deliveries.delivered_rows,
+        deliveries.rejected_rows
+    from {{ landed('deliveries') }} as deliveries
+    inner join {{ landed('run_deliveries') }} as run_days on deliveries.delivery_day = run_days.delivery_day
+    where deliveries.feed = 'usage'
+
+),
+
+event_counts as (
+
+    select
+        delivery_day,
+        sum(case when status = 'rejected' then 1 else 0 end) as curable_rows,
+        count(*) as event_rows
+    from {{ ref('int_usage_events') }}
+    group by delivery_day
+
+),
+
+incurable_counts as (
+
+    select
+        delivery_date as delivery_day,
+        count(*) as incurable_rows
+    from {{ landed('rejected_rows') }}
+    where feed = 'usage'
+    group by delivery_date
+
+),
+
+delivered as (
+
+    select
+        cast(run_deliveries.delivery_day as varchar(10)) as scope,
+        run_deliveries.delivered_rows,
+        coalesce(event_counts.event_rows, 0) + coalesce(incurable_counts.incurable_rows, 0) as accounted_rows,
+        coalesce({{ divide_rounded(
+            'coalesce(incurable_counts.incurable_rows, 0) * 1000000', 'nullif(run_deliveries.delivered_rows, 0)'
+        ) }}, 0) as incurable_share_micro,
+        coalesce({{ divide_rounded(
+            'coalesce(event_counts.curable_rows, 0) * 1000000', 'nullif(run_deliveries.delivered_rows, 0)'
+        ) }}, 0) as curable_share_micro
+    from run_deliveries
+    left join event_counts on run_deliveries.delivery_day = event_counts.delivery_day
+    left join incurable_counts on run_deliveries.delivery_day = incurable_counts.delivery_day
+
+),
+
+delivered_rows as (
+
+    select scope, delivered_rows as expected, accounted_rows as actual from delivered
+
+),
+
+incurable_share as (
+
+    select
+        delivered.scope,
+        {{ from_micro('settings.max_incurable_micro') }} as expected,
+        {{ from_micro('delivered.incurable_share_micro') }} as actual
+    from delivered
+    cross join settings
+
+),
+
+curable_share as (
+
+    select
+        delivered.scope,
+        {{ from_micro('settings.warn_curable_micro') }} as expected,
+        {{ from_micro('delivered.curable_share_micro') }} as actual
+    from delivered
+    cross join settings
+
+),
+
+accepted_minutes as (
+
+    select
+        usage_day,
+        sum(gpu_minutes_micro) as minutes_micro
+    from {{ ref('int_usage_events') }}
+    where status = 'accepted'
+    group by usage_day
+
+),
+
+rated_usage as (
+
+    select
+        usage_day,
+        sum(gpu_minutes_micro) as minutes_micro,
+        sum(amortized_cost_micro) as amortized_cost_micro
+    from {{ ref('int_usage_costed') }}
+    where usage_day in ({{ touched_days() }})
+    group by usage_day
+
+),
+
+rated_minutes as (
+
+    select
+        cast(rated_usage.usage_day as varchar(10)) as scope,
+        {{ from_micro('coalesce(accepted_minutes.minutes_micro, 0)') }} as expected,
+        {{ from_micro('rated_usage.minutes_micro') }} as actual
+    from rated_usage
+    left join accepted_minutes on rated_usage.usage_day = accepted_minutes.usage_day
+    union all
+    select
+        cast(accepted_minutes.usage_day as varchar(10)) as scope,
+        {{ from_micro('accepted_minutes.minutes_micro') }} as expected,
+        cast(null as decimal(38, 6)) as actual
+    from accepted_minutes
+    where accepted_minutes.usage_day not in (select usage_day from rated_usage)
+
+),
+
+hour_minutes as (
+
+    select
+        cast(hours.usage_day as varchar(10)) as scope,
+        {{ from_micro('max(accepted_minutes.minutes_micro)') }} as expected,
+        {{ from_micro('sum(hours.gpu_minutes_micro)') }} as actual
+    from {{ ref('int_usage_hours') }} as hours
+    left join accepted_minutes on hours.usage_day = accepted_minutes.usage_day
+    where hours.usage_day in ({{ touched_days() }})
+    group by hours.usage_day
+
+),
+
+balances as (
+
+    select balances.*
+    from {{ ref('credit_balances') }} as balances
+    cross join settings
+    where balances.balance_date >= settings.ledger_from
+
+),
+
+ledger as (
+
+    select ledger.*
+    from {{ ref('credit_ledger') }} as ledger
+    cross join settings
+    where ledger.posted_on >= settings.ledger_from
+
+),
+
+negative_wallets as (
+
+    select
+        'since ' || cast(max(settings.ledger_from) as varchar(10)) as scope,
+        0 as expected,
+        sum(case when wallets.closing_micro < 0 or wallets.opening_micro < 0 then 1 else 0 end) as actual
+    from {{ ref('int_wallet_days') }} as wallets
+    cross join settings
+    where wallets.posted_on >= settings.ledger_from
+    having count(*) > 0
+
+),
+
+wallet_flow as (
+
+    select
+        cast(balance_date as varchar(10)) as scope,
+        sum(opening_credits + granted_credits + refunded_credits - burned_credits - expired_credits - rolled_credits)
+            as expected,
+        sum(closing_credits) as actual
+    from balances
+    group by balance_date
+
+),
+
+carried_balances as (
+
+    select
+        cast(today.balance_date as varchar(10)) as scope,
+        sum(yesterday.closing_credits) as expected,
+        sum(today.opening_credits) as actual
+    from balances as today
+    inner join {{ ref('credit_balances') }} as yesterday
+        on today.customer_id = yesterday.customer_id and today.balance_date = yesterday.balance_date + 1
+    group by today.balance_date
+
+),
+
+{# Independent of the wallets: what the transfers say each wallet holds, from the ledger alone. #}
+transfer_flow as (
+
+    select
+        posted_on,
+        sum(case when credit_account like 'wallet:%' then credits else 0 end)
+        - sum(case when debit_account like 'wallet:%' then credits else 0 end) as net_credits
+    from ledger
+    group by posted_on
+
+),
+
+ledger_balances as (
+
+    select
+        cast(balances.balance_date as varchar(10)) as scope,
+        sum(balances.closing_credits - balances.opening_credits) as expected,
+        coalesce(max(transfer_flow.net_credits), 0) as actual
+    from balances
+    left join transfer_flow on balances.balance_date = transfer_flow.posted_on
+    group by balances.balance_date
+
+),
+
+credits_rated as (
+
+    select
+        cast(balances.balance_date as varchar(10)) as scope,
+        {{ from_micro('coalesce(max(posted.credits_micro), 0)') }} as expected,
+        sum(balances.burned_credits + balances.overage_credits - balances.refunded_credits) as actual
+    from balances
+    left join (
+        select posting_date, sum(credits_micro) as credits_micro from {{ ref('int_posted_usage') }} group by posting_date
+    ) as posted on balances.balance_date = posted.posting_date
+    group by balances.balance_date
+
+),
+
+grants_issued as (
+
+    select
+        grants.source as scope,
+        sum(grants.credits) as expected,
+        max(issued.credits) as actual
+    from {{ ref('credit_grants') }} as grants
+    cross join settings
+    left join (
+        select
+            case when kind = 'refund' then 'refund' else split_part(debit_account, ':', 2) end as source,
+            sum(credits) as credits
+        from ledger
+        where kind in ('grant', 'refund')
+        group by case when kind = 'refund' then 'refund' else split_part(debit_account, ':', 2) end
+    ) as issued on grants.source = issued.source
+    where grants.granted_on >= settings.ledger_from
+    group by grants.source
+
+),
+
+deferred_flow as (
+
+    select
+        cast(balances.balance_date as varchar(10)) as scope,
+        sum(coalesce(yesterday.deferred_revenue, 0)) + coalesce(max(moved.value), 0) as expected,
+        sum(balances.deferred_revenue) as actual
+    from balances
+    left join {{ ref('credit_balances') }} as yesterday
+        on balances.customer_id = yesterday.customer_id and balances.balance_date = yesterday.balance_date + 1
+    left join (
+        {# Billed for credits (and given back), less earned, less breakage; rollovers only move it. #}
+        select
+            posted_on,
+            sum(case
+                when kind = 'refund' or (kind = 'grant' and debit_account <> 'issued:rollover') then value
+                when kind in ('burn', 'expiry') then -value
+                else 0
+            end) as value
+        from ledger
+        group by posted_on
+    ) as moved on balances.balance_date = moved.posted_on
+    group by balances.balance_date
+
+),
+
+invoice_totals as (
+
+    select
+        cast(invoices.cycle_start as varchar(10)) as scope,
+        {{ cents('sum(line_cents.amount_cents)') }} as expected,
+        sum(invoices.total) as actual
+    from {{ ref('invoices') }} as invoices
+    inner join (
+        select invoice_id, sum(amount_cents) as amount_cents from {{ ref('int_invoice_lines') }} group by invoice_id
+    ) as line_cents on invoices.invoice_id = line_cents.invoice_id
+    group by invoices.cycle_start
+
+),
+
+cost_booked as (
+
+    select
+        cast(costs.cost_date as varchar(10)) as scope,
+        sum(costs.total_cost) as expected,
+        sum(costs.unallocated_cost) + coalesce(max(allocated.cost), 0) as actual
+    from {{ ref('gpu_minute_costs') }} as costs
+    left join (
+        select usage_day, {{ from_micro('sum(amortized_cost_micro)') }} as cost
+        from {{ ref('int_usage_costed') }}
+        where has_pool
+        group by usage_day
+    ) as allocated on costs.cost_date = allocated.usage_day
+    where costs.cost_date in ({{ touched_days() }})
+    group by costs.cost_date
+
+),
+
+margin_cycles as (
+
+    select
+        margins.cycle_start,
+        sum(margins.burn_revenue) as burn_revenue,
+        sum(margins.overage_revenue) as overage_revenue,
+        sum(margins.revenue) as revenue,
+        sum(margins.amortized_cost) as amortized_cost,
+        sum(margins.gross_margin) as gross_margin
+    from {{ ref('margin_daily') }} as margins
+    where margins.cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
+    group by margins.cycle_start
+
+),
+
+ledger_cycles as (
+
+    select
+        cycle_start,
+        sum(case kind when 'burn' then value when 'refund' then -value else 0 end) as burn_value,
+        sum(case when kind = 'overage' then value else 0 end) as overage_value
+    from {{ ref('credit_ledger') }}
+    where cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
+    group by cycle_start
+
+),
+
+costed_cycles as (
+
+    select
+        cycle_start,
+        {{ from_micro('sum(amortized_cost_micro)') }} as amortized_cost
+    from {{ ref('int_usage_costed') }}
+    where cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
+    group by cycle_start
+
+),
+
+margin_burn_revenue as (
+
+    select
+        cast(ledger_cycles.cycle_start as varchar(10)) as scope,
+        ledger_cycles.burn_value as expected,
+        coalesce(margin_cycles.burn_revenue, 0) as actual
+    from ledger_cycles
+    left join margin_cycles on ledger_cycles.cycle_start = margin_cycles.cycle_start
+
+),
+
+margin_overage_revenue as (
+
+    select
+        cast(ledger_cycles.cycle_start as varchar(10)) as scope,
+        ledger_cycles.overage_value as expected,
+        coalesce(margin_cycles.overage_revenue, 0) as actual
+    from ledger_cycles
+    left join margin_cycles on ledger_cycles.cycle_start = margin_cycles.cycle_start
+
+),
+
+margin_cost as (
+
+    select
+        cast(costed_cycles.cycle_start as varchar(10)) as scope,
+        costed_cycles.amortized_cost as expected,
+        margin_cycles.amortized_cost as actual
+    from costed_cycles
+    left join margin_cycles on costed_cycles.cycle_start = margin_cycles.cycle_start
+
+),
+
+margin_identity as (
+
+    select
+        cast(cycle_start as varchar(10)) as scope,
+        revenue - amortized_cost as expected,
+        gross_margin as actual
+    from margin_cycles
+
+),
+
+{# A price in a currency without a rate on or before its day cannot be converted. #}
+missing_exchange_rates as (
+
+    select
+        'energy ' || prices.currency || ' ' || cast(prices.price_date as varchar(10)) as scope,
+        0 as expected,
+        count(*) as actual
+    from {{ ref('stg_energy_prices') }} as prices
+    left join {{ ref('stg_fx_rates') }} as rates
+        on prices.currency = rates.currency and prices.price_date >= rates.valid_from
+    where rates.currency is null and prices.zone in (select zone from {{ ref('facilities') }})
+    group by prices.currency, prices.price_date
+
+    union all
+
+    select
+        'lot ' || lot_id || ' ' || currency || ' ' || cast(min(cost_day) as varchar(10)) as scope,
+        0 as expected,
+        count(*) as actual
+    from {{ ref('int_lot_costs') }}
+    where is_exchange_rate_missing
+    group by lot_id, currency
+
+),
+
+energy_price_conflicts as (
+
+    select
+        zone as scope,
+        0 as expected,
+        sum(case when is_conflict then 1 else 0 end) as actual
+    from {{ ref('stg_energy_prices') }}
+    group by zone
+
+),
+
+market_price_missing as (
+
+    select
+        'GPU-days' as scope,
+        0 as expected,
+        coalesce(sum(lots.gpu_count), 0) as actual
+    from {{ ref('int_lot_costs') }} as lots
+    cross join settings
+    where lots.is_market_price_missing and lots.cost_day between settings.books_open_on and settings.last_day
+
+),
+
+no_pool_minutes as (
+
+    select
+        'GPU minutes' as scope,
+        0 as expected,
+        {{ from_micro('coalesce(sum(gpu_minutes_micro), 0)') }} as actual
+    from {{ ref('int_usage_costed') }}
+    where not has_pool and usage_day in ({{ touched_days() }})
+
+),
+
+busy_above_capacity as (
+
+    select
+        'pool days' as scope,
+        0 as expected,
+        count(*) as actual
+    from {{ ref('gpu_minute_costs') }}
+    where busy_minutes > capacity_minutes and cost_date in ({{ touched_days() }})
+
+),
+
+dedicated_without_gpus as (
+
+    select
+        cluster || ' ' || cast(cycle_start as varchar(10)) as scope,
+        1 as expected,
+        gpu_count as actual
+    from {{ ref('int_dedicated_charges') }}
+    where gpu_count = 0 and cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
+
+)
+
+{% set controls = [
+    ('delivered_rows', 'error', 'delivered_rows', 'equal'),
+    ('incurable_share', 'error', 'incurable_share', 'at_most'),
+    ('rated_minutes', 'error', 'rated_minutes', 'equal'),
+    ('hours_cover_minutes', 'error', 'hour_minutes', 'equal'),
+    ('wallet_never_negative', 'error', 'negative_wallets', 'equal'),
+    ('wallet_flow', 'error', 'wallet_flow', 'equal'),
+    ('wallet_carried_forward', 'error', 'carried_balances', 'equal'),
+    ('ledger_equals_balances', 'error', 'ledger_balances', 'equal'),
+    ('credits_rated', 'error', 'credits_rated', 'equal'),
+    ('grants_issued', 'error', 'grants_issued', 'equal'),
+    ('deferred_revenue', 'error', 'deferred_flow', 'equal'),
+    ('invoice_total', 'error', 'invoice_totals', 'equal'),
+    ('cost_booked', 'error', 'cost_booked', 'equal'),
+    ('margin_burn_revenue', 'error', 'margin_burn_revenue', 'equal'),
+    ('margin_overage_revenue', 'error', 'margin_overage_revenue', 'equal'),
+    ('margin_cost', 'error', 'margin_cost', 'equal'),
+    ('margin_identity', 'error', 'margin_identity', 'equal'),
+    ('exchange_rate_missing', 'error', 'missing_exchange_rates', 'equal'),
+    ('curable_share', 'warning', 'curable_share', 'at_most'),
+    ('energy_price_conflicts', 'warning', 'energy_price_conflicts', 'equal'),
+    ('market_price_missing', 'warning', 'market_price_missing', 'equal'),
+    ('no_pool_minutes', 'warning', 'no_pool_minutes', 'equal'),
+    ('busy_above_capacity', 'warning', 'busy_above_capacity', 'equal'),
+    ('dedicated_without_gpus', 'warning', 'dedicated_without_gpus', 'equal'),
+] %}
+{% for name, severity, relation, rule in controls %}
+{{ control(name, severity, relation, rule) }}
+{{ 'union all' if not loop.last }}
+{% endfor %}

@@ -1,0 +1,111 @@
+{{
+    config(
+        materialized = 'incremental',
+        incremental_strategy = partition_strategy(),
+        partition_by = ['posted_on'],
+        on_schema_change = 'fail',
+        pre_hook = "{{ clear_partitions('posted_on >= (select ledger_from from ' ~ ref('stg_run_settings') ~ ')') }}"
+    )
+}}
+{# One row moves credits from one account to another, so debits equal credits by construction. #}
+with
+
+wallet_days as (
+
+    select * from {{ ref('int_wallet_days') }}
+    where posted_on >= (select ledger_from from {{ ref('stg_run_settings') }})
+
+),
+
+wallet_transfers as (
+
+    select
+        'grant' as kind,
+        'issued:' || source as debit_account,
+        'wallet:' || customer_id || ':' || grant_id as credit_account,
+        granted_micro as moved_micro,
+        value_micro as moved_value_micro,
+        wallet_days.*
+    from wallet_days
+    where granted_micro > 0 and source <> 'refund'
+
+    union all
+
+    select
+        'refund' as kind,
+        'consumed:' || customer_id as debit_account,
+        'wallet:' || customer_id || ':' || grant_id as credit_account,
+        granted_micro as moved_micro,
+        value_micro as moved_value_micro,
+        wallet_days.*
+    from wallet_days
+    where granted_micro > 0 and source = 'refund'
+
+    union all
+
+    select
+        'burn' as kind,
+        'wallet:' || customer_id || ':' || grant_id as debit_account,
+        'consumed:' || customer_id as credit_account,
+        burned_micro as moved_micro,
+        burned_value_micro as moved_value_micro,
+        wallet_days.*
+    from wallet_days
+    where burned_micro > 0
+
+    union all
+
+    select
+        'rollover' as kind,
+        'wallet:' || customer_id || ':' || grant_id as debit_account,
+        'rolled:' || customer_id as credit_account,
+        rolled_micro as moved_micro,
+        rolled_value_micro as moved_value_micro,
+        wallet_days.*
+    from wallet_days
+    where rolled_micro > 0
+
+    union all
+
+    select
+        'expiry' as kind,
+        'wallet:' || customer_id || ':' || grant_id as debit_account,
+        'expired:' || customer_id as credit_account,
+        expired_micro as moved_micro,
+        expired_value_micro as moved_value_micro,
+        wallet_days.*
+    from wallet_days
+    where expired_micro > 0
+
+)
+
+select
+    customer_id || '/' || cast(posted_on as varchar(10)) || '/' || kind || '/' || grant_id as transfer_id,
+    posted_on,
+    kind,
+    debit_account,
+    credit_account,
+    customer_id,
+    grant_id,
+    {{ from_micro('moved_micro') }} as credits,
+    {{ from_pico(divide_rounded(wide('value_micro') ~ ' * 1000000000000', 'nullif(credits_micro, 0)')) }} as unit_price,
+    {{ from_micro('moved_value_micro') }} as value,
+    cycle_start
+from wallet_transfers
+
+union all
+
+select
+    customer_id || '/' || cast(posted_on as varchar(10)) || '/overage/overage' as transfer_id,
+    posted_on,
+    'overage' as kind,
+    'overage:' || customer_id as debit_account,
+    'consumed:' || customer_id as credit_account,
+    customer_id,
+    cast(null as varchar(10)) as grant_id,
+    {{ from_micro('overage_micro') }} as credits,
+    {{ from_pico(divide_rounded(wide('revenue_micro') ~ ' * 1000000000000', 'overage_micro')) }} as unit_price,
+    {{ from_micro('revenue_micro') }} as value,
+    cycle_start
+from {{ ref('int_overage_days') }}
+where posted_on >= (select ledger_from from {{ ref('stg_run_settings') }})

@@ -1,0 +1,42 @@
+{# Yesterday's hours too: an hour without a price looks up to 24 hours back. #}
+with
+
+landed as (
+
+    select
+        zone,
+        interval_start,
+        cast(interval_start as date) as price_date,
+        cast(extract(hour from interval_start) as int) as start_hour,
+        cast(extract(minute from interval_start) as int) as start_minute,
+        resolution_minutes,
+        currency,
+        price_per_kwh,
+        sequence
+    from {{ landed('energy_prices') }}
+    where cast(interval_start as date) in ({{ touched_days(days_before=1) }})
+
+),
+
+counted as (
+
+    select
+        *,
+        dense_rank() over (partition by zone, interval_start order by price_per_kwh, currency) as price_rank
+    from landed
+
+)
+
+{# Delivered again with another price: the last one wins, and a control counts the pair. #}
+select
+    zone,
+    interval_start,
+    price_date,
+    start_hour,
+    start_minute,
+    resolution_minutes,
+    currency,
+    {{ to_pico('price_per_kwh') }} as price_per_kwh_pico,
+    max(price_rank) over (partition by zone, interval_start) > 1 as is_conflict
+from counted
+qualify row_number() over (partition by zone, interval_start order by sequence desc) = 1

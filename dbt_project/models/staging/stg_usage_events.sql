@@ -1,0 +1,50 @@
+{# Only the days this run rebuilds: the landed Parquet is the record, the warehouse keeps no copy. #}
+with
+
+landed as (
+
+    select * from {{ landed('usage_events') }}
+    where usage_day in ({{ touched_days() }})
+
+),
+
+typed as (
+
+    select
+        ---------- ids
+        event_id,
+        kind,
+        corrects_event_id,
+        customer_id,
+        cluster,
+        gpu_type,
+        coalesce(model_family, 'unspecified') as model_family,
+        payload_hash,
+
+        ---------- where it was delivered
+        cast(delivery_day as date) as delivery_day,
+        line_number,
+
+        ---------- when it was used
+        ts as used_at,
+        cast(usage_day as date) as usage_day,
+        start_us,
+        duration_us,
+
+        ---------- how much
+        meter,
+        {{ to_micro('quantity') }} as quantity_micro,
+        {{ to_micro('energy_cost') }} as metered_energy_cost_micro
+    from landed
+
+)
+
+select
+    *,
+    case meter
+        when 'gpu_minute' then quantity_micro
+        when 'gpu_hour' then quantity_micro * 60
+        when 'gpu_second' then {{ divide_rounded('quantity_micro', '60') }}
+        when 'gpu_millisecond' then {{ divide_rounded('quantity_micro', '60000') }}
+    end as gpu_minutes_micro
+from typed

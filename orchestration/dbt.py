@@ -1,0 +1,46 @@
+"""Where the dbt project is, and how its manifest is made before Dagster reads it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dagster_dbt import DbtProject
+
+from orchestration.seeds import stage_seeds
+from orchestration.settings import DBT_PROJECT_DIR, Settings, load_settings
+
+
+def prepare_dbt_project(settings: Settings) -> DbtProject:
+    """Hand dbt its environment, stage the seeds, and parse the project if there is no manifest.
+
+    dbt itself parses again what has changed since; the manifest that Dagster reads only has to
+    know which models and tests there are, so it is made anew when a file of the project is newer.
+    """
+    os.environ.update(settings.dbt_environment())
+    stage_seeds(settings.seeds_dir, settings.staged_seeds_dir)
+    target = Path(settings.dbt_environment()["DBT_TARGET_PATH"])
+    target.mkdir(parents=True, exist_ok=True)
+    settings.warehouse_dir.mkdir(parents=True, exist_ok=True)
+    project = DbtProject(
+        project_dir=DBT_PROJECT_DIR, profiles_dir=DBT_PROJECT_DIR, target_path=target
+    )
+    if _is_stale(project.manifest_path):
+        project.preparer.prepare(project)
+    return project
+
+
+def _is_stale(manifest: Path) -> bool:
+    if not manifest.exists():
+        return True
+    made = manifest.stat().st_mtime
+    sources = (
+        path
+        for pattern in ("**/*.sql", "**/*.yml")
+        for path in DBT_PROJECT_DIR.glob(pattern)
+    )
+    return any(path.stat().st_mtime > made for path in sources)
+
+
+settings = load_settings()
+dbt_project = prepare_dbt_project(settings)

@@ -1,0 +1,11 @@
+"""The code location. Every module under ``defs/`` is loaded; nothing is registered by hand."""
+
+from pathlib import Path
+
+import dagster as dg
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Load everything that ``orchestration/defs`` defines."""
+    return dg.load_from_defs_folder(path_within_project=Path(__file__).parent)

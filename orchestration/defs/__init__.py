@@ -1,0 +1,1 @@
+"""Assets, jobs and schedules; each module says what belongs in it."""

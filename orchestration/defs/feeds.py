@@ -1,0 +1,200 @@
+"""Feeds: land each delivery as Parquet, untouched, and say whether it can be billed.
+
+A feed never cleans. Curing, de-duplicating and pricing belong to the models, so landing a day
+twice always leaves the same rows.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+
+from orchestration.dbt import settings
+from orchestration.landing import (
+    Delivery,
+    land_energy_mix,
+    land_energy_prices,
+    land_fx_rates,
+    land_gpu_prices,
+    land_usage,
+    prepare_landing,
+)
+from orchestration.partitions import delivery_day
+from orchestration.sources import FolderSource, Source
+
+OWNERS = ["team:billing"]
+COMPLETE = "delivery_is_complete"
+
+# A feed may be asked again when its store does not answer; a failed check is a fact, not a flake.
+RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
+
+# The deliveries of a day are due by 01:30 the next morning, an hour before the nightly job.
+DUE = dg.FreshnessPolicy.cron(deadline_cron="30 1 * * *", lower_bound_delta=timedelta(hours=24))
+
+Land = Callable[[Source, Path], Delivery]
+
+
+def asked_days(context: dg.AssetExecutionContext) -> list[date]:
+    """The delivery days of a run, in order: its partition, or the range of a backfill."""
+    return sorted(date.fromisoformat(key) for key in context.partition_keys)
+
+
+@dg.asset(
+    key=["landing", "usage"],
+    partitions_def=delivery_day,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    check_specs=[
+        dg.AssetCheckSpec(
+            COMPLETE,
+            asset=["landing", "usage"],
+            blocking=True,
+            description="Every delivery asked for is there, whole, and few of its rows are incurable.",
+        )
+    ],
+    freshness_policy=DUE,
+    retry_policy=RETRY,
+    group_name="feeds",
+    kinds={"python", "parquet"},
+    owners=OWNERS,
+)
+def usage(
+    context: dg.AssetExecutionContext,
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """GPU usage as it was metered: one row per slice, landed by usage day and delivery day."""
+    prepare_landing(settings.landing_dir)
+    source = FolderSource(settings.feeds_url)
+    deliveries = []
+    for day in asked_days(context):
+        delivery = land_usage(
+            source, day, settings.landing_dir, conflict_days=settings.conflict_days
+        )
+        deliveries.append(delivery)
+        context.log.info(
+            f"{day}: {delivery.delivered_rows:,} rows delivered, {delivery.landed_rows:,} landed, "
+            f"{delivery.rejected_rows:,} set aside"
+            + (f" - {delivery.problem}" if delivery.problem else "")
+        )
+    yield dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": sum(d.landed_rows for d in deliveries),
+            "delivered_rows": sum(d.delivered_rows for d in deliveries),
+            "set_aside_rows": sum(d.rejected_rows for d in deliveries),
+            "deliveries": _table(deliveries),
+        }
+    )
+    problems = [problem for d in deliveries if (problem := usage_problem(d))]
+    yield dg.AssetCheckResult(
+        check_name=COMPLETE,
+        passed=not problems,
+        metadata={"problems": dg.MetadataValue.md("\n".join(f"- {p}" for p in problems) or "none")},
+        description="; ".join(problems) or None,
+    )
+
+
+def usage_problem(delivery: Delivery) -> str | None:
+    """Why a usage delivery may not be billed, or None."""
+    if delivery.problem:
+        return delivery.problem
+    share = delivery.rejected_rows / delivery.delivered_rows if delivery.delivered_rows else 0
+    if share > settings.max_incurable_share:
+        reasons = ", ".join(f"{n} {r}" for r, n in sorted(delivery.rejected_by_reason.items()))
+        return (
+            f"{delivery.file_name}: {share:.1%} of its rows are incurable ({reasons}), more than "
+            f"MAX_INCURABLE_SHARE allows; have it delivered again, or raise the setting to accept it"
+        )
+    return None
+
+
+def _price_feed(key: str, description: str, land: Land) -> dg.AssetsDefinition:
+    """A feed that is one growing file (or one per zone) rather than a file per day."""
+
+    @dg.asset(
+        key=["landing", key],
+        description=description,
+        partitions_def=delivery_day,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        check_specs=[
+            dg.AssetCheckSpec(
+                COMPLETE,
+                asset=["landing", key],
+                blocking=True,
+                description="The feed's files are there and whole.",
+            )
+        ],
+        freshness_policy=DUE,
+        retry_policy=RETRY,
+        group_name="feeds",
+        kinds={"python", "parquet"},
+        owners=OWNERS,
+    )
+    def feed(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        prepare_landing(settings.landing_dir)
+        delivery = land(FolderSource(settings.feeds_url), settings.landing_dir)
+        yield dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": delivery.landed_rows,
+                "delivered_rows": delivery.delivered_rows,
+                "set_aside_rows": delivery.rejected_rows,
+                "set_aside_by_reason": dict(delivery.rejected_by_reason),
+            }
+        )
+        yield dg.AssetCheckResult(
+            check_name=COMPLETE,
+            passed=delivery.problem is None,
+            metadata={"problem": delivery.problem or "none"},
+            description=delivery.problem,
+        )
+
+    return feed
+
+
+energy_price = _price_feed(
+    "energy_price",
+    "Energy prices by zone and interval, in the currency of the market, stored in UTC.",
+    land_energy_prices,
+)
+energy_mix = _price_feed(
+    "energy_mix",
+    "Carbon intensity and renewable share of the grid, by zone and hour. A zone may have none.",
+    land_energy_mix,
+)
+gpu_price = _price_feed(
+    "gpu_price",
+    "Observed market prices of GPU hours, by provider and price kind.",
+    land_gpu_prices,
+)
+fx_rate = _price_feed(
+    "fx_rate",
+    "Exchange rates into the reporting currency, carried forward over days without one.",
+    land_fx_rates,
+)
+
+
+def _table(deliveries: list[Delivery]) -> dg.TableMetadataValue:
+    columns = {
+        "delivery_day": "string",
+        "file": "string",
+        "delivered": "int",
+        "landed": "int",
+        "set_aside": "int",
+        "problem": "string",
+    }
+    return dg.MetadataValue.table(
+        records=[
+            dg.TableRecord(
+                {
+                    "delivery_day": str(d.delivery_day),
+                    "file": d.file_name,
+                    "delivered": d.delivered_rows,
+                    "landed": d.landed_rows,
+                    "set_aside": d.rejected_rows,
+                    "problem": d.problem or "",
+                }
+            )
+            for d in deliveries
+        ],
+        schema=dg.TableSchema([dg.TableColumn(name, type_) for name, type_ in columns.items()]),
+    )

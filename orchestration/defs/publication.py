@@ -1,0 +1,36 @@
+"""Publication as an asset: the last step of a night, and only after every check passed."""
+
+import json
+
+import dagster as dg
+
+from orchestration.dbt import dbt_project, settings
+from orchestration.defs.feeds import OWNERS
+from orchestration.partitions import delivery_day
+from orchestration.publish import marts_of, publish
+from orchestration.warehouse import writer_lock
+
+MARTS = marts_of(json.loads(dbt_project.manifest_path.read_text(encoding="utf-8")))
+
+
+@dg.asset(
+    key=["published", "marts"],
+    deps=[dg.AssetKey([mart.name]) for mart in MARTS],
+    partitions_def=delivery_day,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="publication",
+    kinds={"parquet", "duckdb"},
+    owners=OWNERS,
+)
+def published_marts(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    """The marts as BI reads them: Parquet and a DuckDB file, switched in one step."""
+    with writer_lock(settings):
+        publication = publish(settings, MARTS, context.run_id)
+    context.log.info(f"Published {sum(publication.row_counts.values()):,} rows in {len(MARTS)} tables")
+    return dg.MaterializeResult(
+        metadata={
+            "path": dg.MetadataValue.path(str(publication.path)),
+            "dagster/row_count": sum(publication.row_counts.values()),
+            "rows_by_table": dict(publication.row_counts),
+        }
+    )

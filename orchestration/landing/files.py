@@ -1,0 +1,295 @@
+"""Landed files: their schemas, and how they are written so that no reader sees half of one.
+
+Nothing here knows what a delivered row looks like.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestration.sources import FeedProblem
+
+AMOUNT = pa.decimal128(18, 6)
+PRICE = pa.decimal128(18, 9)
+
+USAGE = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("kind", pa.string()),
+        ("corrects_event_id", pa.string()),
+        ("customer_id", pa.string()),
+        ("meter", pa.string()),
+        ("quantity", AMOUNT),
+        ("ts", pa.timestamp("us")),
+        ("usage_day", pa.date32()),
+        ("delivery_day", pa.date32()),
+        ("line_number", pa.int64()),
+        ("start_us", pa.int64()),
+        ("duration_us", pa.int64()),
+        ("cluster", pa.string()),
+        ("gpu_type", pa.string()),
+        ("model_family", pa.string()),
+        ("energy_cost", AMOUNT),
+        ("payload_hash", pa.string()),
+        ("raw", pa.string()),
+    ]
+)
+REJECTED = pa.schema(
+    [
+        ("feed", pa.string()),
+        ("delivery_date", pa.date32()),
+        ("line_number", pa.int64()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("raw", pa.string()),
+    ]
+)
+TOUCHED = pa.schema([("delivery_day", pa.date32()), ("usage_day", pa.date32())])
+COLLISIONS = pa.schema([("delivery_day", pa.date32()), ("event_id", pa.string())])
+DELIVERIES = pa.schema(
+    [
+        ("feed", pa.string()),
+        ("delivery_day", pa.date32()),
+        ("file_name", pa.string()),
+        ("delivered_rows", pa.int64()),
+        ("landed_rows", pa.int64()),
+        ("rejected_rows", pa.int64()),
+        ("content_sha256", pa.string()),
+        ("problem", pa.string()),
+    ]
+)
+ENERGY_PRICES = pa.schema(
+    [
+        ("zone", pa.string()),
+        ("interval_start", pa.timestamp("us")),
+        ("resolution_minutes", pa.int32()),
+        ("price_per_kwh", PRICE),
+        ("currency", pa.string()),
+        ("sequence", pa.int64()),
+    ]
+)
+ENERGY_MIX = pa.schema(
+    [
+        ("zone", pa.string()),
+        ("ts_utc", pa.timestamp("us")),
+        ("carbon_gco2_kwh_lca", AMOUNT),
+        ("renewable_pct", AMOUNT),
+        ("sequence", pa.int64()),
+    ]
+)
+GPU_PRICES = pa.schema(
+    [
+        ("observed_at", pa.timestamp("us")),
+        ("provider", pa.string()),
+        ("region", pa.string()),
+        ("gpu_type", pa.string()),
+        ("price_per_gpu_hour", PRICE),
+        ("currency", pa.string()),
+        ("price_kind", pa.string()),
+        ("sequence", pa.int64()),
+        ("raw", pa.string()),
+    ]
+)
+FX_RATES = pa.schema(
+    [
+        ("rate_date", pa.date32()),
+        ("currency", pa.string()),
+        ("usd_per_unit", PRICE),
+        ("sequence", pa.int64()),
+    ]
+)
+SNAPSHOTS: dict[str, tuple[str, pa.Schema]] = {
+    "energy": ("energy/prices.parquet", ENERGY_PRICES),
+    "carbon": ("carbon/mix.parquet", ENERGY_MIX),
+    "gpu": ("gpu/prices.parquet", GPU_PRICES),
+    "fx": ("fx/rates.parquet", FX_RATES),
+}
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What is landed of one delivery, and the problem that kept the newest attempt out, if any.
+
+    With a problem the counts are those of the earlier landing that still stands (0 if there is
+    none), while file name and hash are those of the file that could not be used.
+    """
+
+    feed: str
+    delivery_day: date | None
+    file_name: str
+    delivered_rows: int
+    landed_rows: int
+    rejected_rows: int
+    content_sha256: str
+    problem: str | None = None
+    rejected_by_reason: Mapping[str, int] = field(default_factory=dict)
+    touched_days: tuple[date, ...] = ()
+
+    def record(self) -> pa.Table:
+        """The delivery's row in ``deliveries/``."""
+        return pa.Table.from_pylist(
+            [{name: getattr(self, name) for name in DELIVERIES.names}], schema=DELIVERIES
+        )
+
+
+def usage_part(landing: Path, usage_day: date, delivery_day: date) -> Path:
+    """Where the rows of one delivery lie that were used on one day."""
+    return (
+        landing
+        / "usage"
+        / f"usage_day={usage_day.isoformat()}"
+        / f"delivery_day={delivery_day.isoformat()}"
+        / "part.parquet"
+    )
+
+
+def prepare_landing(landing: Path) -> None:
+    """Make sure that every glob over the landing finds at least one file, typed if empty."""
+    epoch = date(1970, 1, 1)
+    empty: dict[Path, pa.Schema] = {
+        usage_part(landing, epoch, epoch): USAGE,
+        landing / "rejected/usage/none.parquet": REJECTED,
+        landing / "touched/usage/none.parquet": TOUCHED,
+        landing / "collisions/usage/none.parquet": COLLISIONS,
+        landing / "deliveries/usage/none.parquet": DELIVERIES,
+    }
+    for feed, (snapshot, schema) in SNAPSHOTS.items():
+        empty[landing / snapshot] = schema
+        empty[landing / f"rejected/{feed}/all.parquet"] = REJECTED
+        empty[landing / f"deliveries/{feed}/all.parquet"] = DELIVERIES
+    for path, schema in empty.items():
+        if not path.exists():
+            with staging(landing, "prepare") as stage:
+                staged = stage / "empty.parquet"
+                write_table(schema.empty_table(), staged)
+                put(staged, path)
+
+
+@contextmanager
+def staging(landing: Path, name: str) -> Iterator[Path]:
+    """A private folder in the landing's file system, from where files are moved into place.
+
+    It is emptied first, because a crash may have left files in it, and removed at the end.
+    """
+    folder = landing / ".staging" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class TableWriter:
+    """Writes one Parquet file in pieces, zstd-compressed, and flushes it to disk on close."""
+
+    # Columns whose values hardly ever repeat: a dictionary would only be built to be dropped.
+    _DISTINCT = frozenset({"event_id", "line_number", "payload_hash", "raw"})
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self._file = path.open("wb")
+        self._writer = pq.ParquetWriter(
+            self._file,
+            schema,
+            compression="zstd",
+            use_dictionary=[name for name in schema.names if name not in self._DISTINCT],
+            write_statistics=[name for name in schema.names if name != "raw"],
+            store_decimal_as_integer=True,
+        )
+        self.rows = 0
+
+    def write(self, table: pa.Table) -> None:
+        self._writer.write_table(table)
+        self.rows += table.num_rows
+
+    def close(self) -> None:
+        self._writer.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Let go of the file without finishing it."""
+        self._file.close()
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a whole table to a staged file."""
+    writer = TableWriter(path, table.schema)
+    writer.write(table)
+    writer.close()
+
+
+def put(staged: Path, path: Path) -> None:
+    """Move a staged, flushed file to its place in one step, replacing what is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(staged, path)
+    sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there, so that it stays removed after a power cut."""
+    path.unlink(missing_ok=True)
+    if path.parent.exists():
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's names to disk; a rename is only durable after this."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def of_delivery(landing: Path, kind: str, feed: str, day: date | None) -> Path:
+    """Where a small table about one delivery lies: touched, rejected, collisions, deliveries."""
+    return landing / kind / feed / f"{day.isoformat() if day else 'all'}.parquet"
+
+
+def touched_days(landing: Path, day: date | None) -> tuple[date, ...]:
+    """The usage days that the landings of a delivery day touched so far; none without a day."""
+    path = of_delivery(landing, "touched", "usage", day)
+    return tuple(sorted(_column(path, "usage_day")))
+
+
+def record_problem(
+    landing: Path, stage: Path, problem: FeedProblem, day: date | None, sha256: str
+) -> Delivery:
+    """Write down why a delivery could not be used. What was landed of it before stays."""
+    path = of_delivery(landing, "deliveries", problem.feed, day)
+    rows = pq.read_table(path).to_pylist() if path.exists() else []
+    standing = Delivery(**rows[0]) if rows else Delivery(problem.feed, day, "", 0, 0, 0, "")
+    reasons = _column(of_delivery(landing, "rejected", problem.feed, day), "reason")
+    delivery = replace(
+        standing,
+        file_name=problem.file,
+        content_sha256=sha256,
+        problem=str(problem),
+        rejected_by_reason=dict(sorted(Counter(reasons).items())),
+        touched_days=touched_days(landing, day),
+    )
+    write_table(delivery.record(), stage / "problem.parquet")
+    put(stage / "problem.parquet", path)
+    return delivery
+
+
+def _column(path: Path, name: str) -> list[Any]:
+    """One column of a landed file, or nothing if the file isn't there."""
+    values: list[Any] = (
+        pq.read_table(path, columns=[name])[name].to_pylist() if path.exists() else []
+    )
+    return values

@@ -1,0 +1,593 @@
+"""Landing the feeds without a delivery day: energy prices, energy mix, GPU prices, exchange rates.
+
+Each is read whole, from all its CSV files, into one snapshot that replaces the one before. A CSV
+record is one line: a quoted value cannot hold a line break, so a stray quote costs one row only.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestration.landing import files
+from orchestration.landing.engine import connect
+from orchestration.landing.files import Delivery, of_delivery
+from orchestration.landing.lines import Lines, read_lines, readable
+from orchestration.sources import (
+    UNDATED_FILES,
+    FeedFile,
+    FeedProblem,
+    Hash,
+    Source,
+    UndatedFeed,
+    content_sha256,
+)
+
+_AGAIN = "Deliver the whole file again, then land the feed again"
+_NUMBER = r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
+_CLOCK = r"\d{4}-\d\d-\d\d[Tt ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?"
+_OFFSET = r"([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)"
+_SPLIT = pa.schema(
+    [("line_number", pa.int64()), ("raw", pa.string()), ("delivered", pa.list_(pa.string()))]
+)
+_PRICE_KINDS = ("spot", "on_demand", "market_min", "market_median")
+
+
+@dataclass(frozen=True)
+class _CsvFeed:
+    """How one feed is read.
+
+    Attributes:
+        required: columns that every row must fill, in the order of their reasons.
+        may_be_empty: columns that the header must have, too, but a row may leave empty.
+        optional: columns that the header may lack.
+        typed: SQL over ``cells`` (the columns above as text, NULL if missing, and ``sequence``).
+            Adds ``malformed`` (what is, in words) and ``other_reason``, ``other_detail`` for
+            rows that are neither malformed nor lack a value.
+        landed: SQL that names the snapshot's columns, but for ``sequence``, in ``typed``.
+        may_be_absent: no file at all is no problem.
+        identical_once: of rows with equal values in every delivered column, only the first lands.
+    """
+
+    name: UndatedFeed
+    required: tuple[str, ...]
+    typed: str
+    landed: str
+    may_be_empty: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    may_be_absent: bool = False
+    identical_once: bool = False
+
+
+def land_energy_prices(source: Source, landing: Path) -> Delivery:
+    """Land the energy prices as ``energy/prices.parquet``: currency per kWh, UTC interval starts.
+
+    Every row stays, also a repeated or conflicting one. See land_gpu_prices for problems.
+    """
+    return _land(_ENERGY, source, landing)
+
+
+def land_energy_mix(source: Source, landing: Path) -> Delivery:
+    """Land the hourly energy mix as ``carbon/mix.parquet``: gCO2 per kWh, renewable per cent.
+
+    No file at all is no problem: then no zone has a mix. See land_gpu_prices for problems.
+    """
+    return _land(_CARBON, source, landing)
+
+
+def land_gpu_prices(source: Source, landing: Path) -> Delivery:
+    """Land the GPU market prices as ``gpu/prices.parquet``: currency per GPU hour.
+
+    Of rows that are identical in every delivered column the first one is landed.
+
+    Returns:
+        What is landed now. A file that is missing, empty, truncated or without a required column
+        is no exception but the delivery's ``problem``; then the earlier snapshot stands.
+    """
+    return _land(_GPU, source, landing)
+
+
+def land_fx_rates(source: Source, landing: Path) -> Delivery:
+    """Land the exchange rates as ``fx/rates.parquet``: US dollars per unit of a currency.
+
+    See land_gpu_prices for problems.
+    """
+    return _land(_FX, source, landing)
+
+
+def _in_words(column: str, expected: str) -> str:
+    return f"'{column} is ' || left({column}, 80) || '; {expected} was expected'"
+
+
+def _instant(column: str) -> str:
+    """SQL for the UTC timestamp that a text with an offset stands for."""
+    return f"make_timestamp(epoch_us(try_cast(upper({column}) as timestamptz)))"
+
+
+def _not_number(column: str) -> str:
+    return f"{column} is not null and not regexp_full_match({column}, '{_NUMBER}')"
+
+
+_ENERGY = _CsvFeed(
+    name="energy",
+    required=(
+        "zone",
+        "interval_start",
+        "resolution_minutes",
+        "price",
+        "currency",
+        "unit",
+        "timestamp_kind",
+    ),
+    optional=("tz",),
+    typed=f"""
+        with clocked as (
+            select
+                *,
+                regexp_full_match(interval_start, '{_CLOCK}') as is_naive,
+                regexp_full_match(interval_start, '{_CLOCK}{_OFFSET}') as has_offset,
+                try_cast(resolution_minutes as int) as minutes,
+                case unit
+                    when 'kWh' then try_cast(price as decimal(18, 9))
+                    -- A thousandth of the price rounded to 6 decimals is the thousandth of the
+                    -- price rounded to 9.
+                    when 'MWh'
+                        then (try_cast(price as decimal(18, 6)) * 0.001)::decimal(18, 9)
+                end as price_per_kwh,
+                case when tz in (select name from pg_timezone_names()) then tz end as known_tz
+            from cells
+        ),
+
+        local as (
+            select
+                *,
+                case
+                    when is_naive and timestamp_kind = 'naive_local' and known_tz is not null
+                        then try_cast(upper(interval_start) as timestamp)
+                end as local_start,
+                coalesce(known_tz, 'UTC') as tz_name
+            from clocked
+        ),
+
+        -- The two instants that the local time can stand for: with the UTC offset of the day
+        -- before and with that of the day after.
+        candidates as (
+            select
+                *,
+                local_start - (
+                    timezone(tz_name, (local_start - interval 1 day)::timestamptz)
+                    - (local_start - interval 1 day)
+                ) as before_change,
+                local_start - (
+                    timezone(tz_name, (local_start + interval 1 day)::timestamptz)
+                    - (local_start + interval 1 day)
+                ) as after_change,
+                row_number() over (
+                    partition by zone, tz_name, local_start order by sequence
+                ) % 2 = 1 as is_first
+            from local
+        ),
+
+        started as (
+            select
+                *,
+                timezone(tz_name, before_change::timestamptz) = local_start as before_holds,
+                timezone(tz_name, after_change::timestamptz) = local_start as after_holds,
+                case timestamp_kind
+                    when 'offset'
+                        then case when has_offset then {_instant("interval_start")} end
+                    when 'naive_utc'
+                        then case when is_naive then try_cast(upper(interval_start) as timestamp) end
+                    when 'naive_local' then case
+                        when before_holds and after_holds
+                            then if(
+                                is_first,
+                                least(before_change, after_change),
+                                greatest(before_change, after_change)
+                            )
+                        when before_holds then before_change
+                        when after_holds then after_change
+                    end
+                end as start
+            from candidates
+        )
+
+        select
+            *,
+            case
+                when not regexp_full_match(resolution_minutes, '\\d{{1,9}}(\\.0*)?') or minutes < 1
+                    then {_in_words("resolution_minutes", "a positive whole number")}
+                when {_not_number("price")} then {_in_words("price", "a number")}
+                when unit not in ('kWh', 'MWh') then {_in_words("unit", "kWh or MWh")}
+                when price is not null and unit is not null and price_per_kwh is null
+                    then {_in_words("price", "less than 10^9 a kWh")}
+                when timestamp_kind not in ('offset', 'naive_local', 'naive_utc')
+                    then {_in_words("timestamp_kind", "offset, naive_local or naive_utc")}
+                when tz is not null and known_tz is null and timestamp_kind = 'naive_local'
+                    then {_in_words("tz", "a time zone name")}
+                when timestamp_kind like 'naive%' and has_offset
+                    then {_in_words("interval_start", "a time without an offset")}
+                when interval_start is not null and (
+                    not is_naive and not has_offset
+                    or timestamp_kind in ('offset', 'naive_utc') and start is null
+                        and not (timestamp_kind = 'offset' and is_naive)
+                    or timestamp_kind = 'naive_local' and known_tz is not null
+                        and local_start is null
+                    or year(start) not between 1 and 9999
+                ) then {_in_words("interval_start", "a time")}
+            end as malformed,
+            case
+                when timestamp_kind = 'naive_local' and tz is null then 'missing_tz'
+                when timestamp_kind = 'offset' and is_naive then 'naive_timestamp'
+                when timestamp_kind = 'naive_local' and start is null
+                    then 'nonexistent_local_time'
+            end as other_reason,
+            case
+                when timestamp_kind = 'naive_local' and tz is null then 'tz is empty'
+                when timestamp_kind = 'offset'
+                    then {_in_words("interval_start", "an offset from UTC")}
+                else 'in ' || tz || ' the clock never shows ' || interval_start
+            end as other_detail
+        from started
+    """,
+    landed="zone, start as interval_start, minutes as resolution_minutes, price_per_kwh, currency",
+)
+
+_CARBON = _CsvFeed(
+    name="carbon",
+    required=("zone", "ts_utc"),
+    may_be_empty=("carbon_gco2_kwh_lca", "renewable_pct"),
+    may_be_absent=True,
+    # The column's name says UTC, so a time without an offset is no guess.
+    typed=f"""
+        with started as (
+            select
+                *,
+                case
+                    when regexp_full_match(ts_utc, '{_CLOCK}{_OFFSET}') then {_instant("ts_utc")}
+                    when regexp_full_match(ts_utc, '{_CLOCK}')
+                        then try_cast(upper(ts_utc) as timestamp)
+                end as start,
+                try_cast(carbon_gco2_kwh_lca as decimal(18, 6)) as carbon,
+                try_cast(renewable_pct as decimal(18, 6)) as renewable
+            from cells
+        )
+
+        select
+            *,
+            case
+                when ts_utc is not null and (start is null or year(start) not between 1 and 9999)
+                    then {_in_words("ts_utc", "a time")}
+                when {_not_number("carbon_gco2_kwh_lca")}
+                    or carbon_gco2_kwh_lca is not null and carbon is null
+                    then {_in_words("carbon_gco2_kwh_lca", "a number below 10^12")}
+                when {_not_number("renewable_pct")} or renewable_pct is not null and renewable is null
+                    then {_in_words("renewable_pct", "a number below 10^12")}
+            end as malformed,
+            null::varchar as other_reason,
+            null::varchar as other_detail
+        from started
+    """,
+    landed="zone, start as ts_utc, carbon as carbon_gco2_kwh_lca, renewable as renewable_pct",
+)
+
+_GPU = _CsvFeed(
+    name="gpu",
+    required=("observed_at", "gpu_type", "price_per_gpu_hour", "currency", "price_kind"),
+    optional=("provider", "region"),
+    typed=f"""
+        with observed as (
+            select
+                *,
+                regexp_full_match(observed_at, '{_CLOCK}') as is_naive,
+                case
+                    when regexp_full_match(observed_at, '{_CLOCK}{_OFFSET}')
+                        then {_instant("observed_at")}
+                    when regexp_full_match(observed_at, '{_CLOCK}')
+                        then try_cast(upper(observed_at) as timestamp)
+                end as instant,
+                try_cast(price_per_gpu_hour as decimal(18, 9)) as price
+            from cells
+        )
+
+        select
+            *,
+            case
+                when observed_at is not null
+                    and (instant is null or year(instant) not between 1 and 9999)
+                    then {_in_words("observed_at", "a time")}
+                when {_not_number("price_per_gpu_hour")}
+                    or price_per_gpu_hour is not null and price is null
+                    then {_in_words("price_per_gpu_hour", "a number below 10^9")}
+                when price_kind not in {_PRICE_KINDS}
+                    then {_in_words("price_kind", "one of " + ", ".join(_PRICE_KINDS))}
+            end as malformed,
+            case when is_naive then 'naive_timestamp' end as other_reason,
+            {_in_words("observed_at", "an offset from UTC")} as other_detail
+        from observed
+    """,
+    landed="""
+        instant as observed_at, provider, region, gpu_type, price as price_per_gpu_hour, currency,
+        price_kind
+    """,
+    identical_once=True,
+)
+
+_FX = _CsvFeed(
+    name="fx",
+    required=("date", "currency", "usd_per_unit"),
+    typed=f"""
+        with dated as (
+            select
+                *,
+                case
+                    when regexp_full_match(date, '\\d{{4}}-\\d\\d-\\d\\d') then try_cast(date as date)
+                end as rate_date,
+                try_cast(usd_per_unit as decimal(18, 9)) as rate
+            from cells
+        )
+
+        select
+            *,
+            case
+                when date is not null and (rate_date is null or year(rate_date) < 1)
+                    then {_in_words("date", "a date YYYY-MM-DD")}
+                when {_not_number("usd_per_unit")} or usd_per_unit is not null
+                    and (rate is null or rate <= 0)
+                    then {_in_words("usd_per_unit", "a number above 0 and below 10^9")}
+            end as malformed,
+            null::varchar as other_reason,
+            null::varchar as other_detail
+        from dated
+    """,
+    landed="rate_date, currency, rate as usd_per_unit",
+)
+
+
+def _land(feed: _CsvFeed, source: Source, landing: Path) -> Delivery:
+    """Read all files of a feed and replace its snapshot, or record why that cannot be done."""
+    with files.staging(landing, feed.name) as stage:
+        delivered: list[FeedFile] = []
+        try:
+            delivered = source.files(feed.name)
+            if not delivered and not feed.may_be_absent:
+                pattern = UNDATED_FILES[feed.name]
+                raise FeedProblem(
+                    feed.name,
+                    pattern,
+                    "no such file is there",
+                    f"Deliver it (plain or as .gz) into the folder {feed.name}",
+                )
+            with connect(stage) as connection:
+                content = hashlib.sha256()
+                cells = _read(feed, delivered, content, connection)
+                landed, rejected = _judge(feed, cells, connection)
+                sha256 = content.hexdigest() if delivered else ""
+        except FeedProblem as problem:
+            return files.record_problem(landing, stage, problem, None, content_sha256(delivered))
+        return _replace_snapshot(
+            feed, delivered, landed, rejected, cells.num_rows, sha256, landing, stage
+        )
+
+
+def _read(
+    feed: _CsvFeed,
+    delivered: list[FeedFile],
+    content: Hash,
+    connection: duckdb.DuckDBPyConnection,
+) -> pa.Table:
+    """Read all rows of all files as text, in the order of delivery.
+
+    Returns:
+        The feed's columns (NULL if missing); all values of the row as ``delivered``, under the
+        names in ``header``; ``file``, ``line_number``, ``raw``, ``broken`` (what is wrong with
+        the line as a whole); and ``sequence``, the row's place in the order of delivery.
+    """
+    rows = [_named(feed, None, [], _SPLIT.empty_table(), connection)]
+    for file in delivered:
+        rows += _read_file(feed, file, content, connection)
+    table = pa.concat_tables(rows)
+    return table.append_column("sequence", pa.array(range(1, table.num_rows + 1), pa.int64()))
+
+
+def _read_file(
+    feed: _CsvFeed, file: FeedFile, content: Hash, connection: duckdb.DuckDBPyConnection
+) -> list[pa.Table]:
+    """Read the rows of one file, in pieces."""
+    header: list[str] = []
+    pieces: list[pa.Table] = []
+    with closing(file.open(content)) as stream:
+        for lines in read_lines(stream):
+            if not header:
+                header = _header(feed, file, lines)
+            if lines.unended is not None:
+                _check_complete(file, header, lines.unended)
+            pieces.append(_named(feed, file, header, _split(lines), connection))
+    if not header:
+        raise FeedProblem(feed.name, file.name, "it is empty", _AGAIN)
+    if not any(piece.num_rows for piece in pieces):
+        raise FeedProblem(feed.name, file.name, "it has no rows", _AGAIN)
+    return pieces
+
+
+def _header(feed: _CsvFeed, file: FeedFile, lines: Lines) -> list[str]:
+    """The column names in a file's first line."""
+    first = lines.table.slice(0, 1).to_pylist()
+    names = None
+    if first and first[0]["line_number"] == 1:
+        names = _values(first[0]["line"])
+    names = [name.strip() for name in names or []]
+    for column in (*feed.required, *feed.may_be_empty):
+        if column not in names:
+            raise FeedProblem(
+                feed.name,
+                file.name,
+                f"the header lacks the column {column}",
+                f"Add it, or deliver a file whose first line names {', '.join(feed.required)}",
+                line=1,
+            )
+    return names
+
+
+def _check_complete(file: FeedFile, header: list[str], last_line: bytes) -> None:
+    """A last line without a line end is whole only if it has a value for every column."""
+    if last_line.strip() and len(_values(readable(last_line)) or []) < len(header):
+        raise FeedProblem(
+            file.feed, file.name, "it is half-written: its last line stops in the middle", _AGAIN
+        )
+
+
+def _values(line: str) -> list[str] | None:
+    """The values of one CSV line, or None if its quotes don't match."""
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error:
+        return None
+
+
+def _split(lines: Lines) -> pa.Table:
+    """Split lines into values (schema _SPLIT); the header and blank lines are no rows."""
+    table = lines.table.filter(pc.greater(lines.table["line_number"], 1))
+    table = table.filter(pc.not_equal(pc.utf8_trim_whitespace(table["line"]), ""))
+    # Only a quote can hide a comma; lines without one are split without a loop.
+    quoted = pc.match_substring(table["line"], '"')
+    plain, odd = table.filter(pc.invert(quoted)), table.filter(quoted)
+    numbers, raw = zip(*lines.undecodable, strict=True) if lines.undecodable else ((), ())
+    parts: list[list[Any]] = [
+        [plain["line_number"], plain["line"], pc.split_pattern(plain["line"], ",")],
+        [odd["line_number"], odd["line"], [_values(line) for line in odd["line"].to_pylist()]],
+        [numbers, [readable(line) for line in raw], [None] * len(raw)],
+    ]
+    split = pa.concat_tables([pa.table(part, schema=_SPLIT) for part in parts])
+    return split.take(pc.sort_indices(split, [("line_number", "ascending")]))
+
+
+def _named(
+    feed: _CsvFeed,
+    file: FeedFile | None,
+    header: list[str],
+    split: pa.Table,
+    connection: duckdb.DuckDBPyConnection,
+) -> pa.Table:
+    """Give split lines the feed's columns; a line that has not a value for each is broken."""
+    places = {name: place for place, name in reversed(list(enumerate(header, 1)))}
+    columns = ", ".join(
+        f"case when fits then nullif(trim(delivered[{places.get(column, 0)}]), '') end as {column}"
+        for column in (*feed.required, *feed.may_be_empty, *feed.optional)
+    )
+    connection.register("split", split)
+    named = connection.sql(
+        f"""
+        select
+            $file as file,
+            $header as header,
+            line_number,
+            raw,
+            case
+                when delivered is null then 'the line is not UTF-8, or its quotes do not match'
+                when not fits
+                    then 'the line has ' || len(delivered) || ' values for {len(header)} columns'
+            end as broken,
+            delivered,
+            {columns}
+        from (select *, coalesce(len(delivered) = {len(header)}, false) as fits from split)
+        """,
+        params={"file": file.name if file else "", "header": ",".join(header)},
+    ).to_arrow_table()
+    connection.unregister("split")
+    return named
+
+
+def _judge(
+    feed: _CsvFeed, cells: pa.Table, connection: duckdb.DuckDBPyConnection
+) -> tuple[pa.Table, pa.Table]:
+    """Type the rows. Returns the snapshot and the rejected rows, in the order of delivery."""
+    missing = " ".join(f"when {name} is null then 'missing_{name}'" for name in feed.required)
+    schema = files.SNAPSHOTS[feed.name][1]
+    once = "qualify row_number() over (partition by header, delivered order by sequence) = 1"
+    connection.register("cells", cells)
+    connection.execute(
+        f"""
+        create temp table judged as
+        select
+            *,
+            case
+                when broken is not null or malformed is not null then 'malformed'
+                {missing}
+                else other_reason
+            end as reason
+        from ({feed.typed})
+        """
+    )
+    landed = connection.sql(
+        f"""
+        select {feed.landed}, {"sequence, raw" if "raw" in schema.names else "sequence"}
+        from judged
+        where reason is null
+        {once if feed.identical_once else ""}
+        order by judged.sequence
+        """
+    ).to_arrow_table()
+    rejected = connection.sql(
+        """
+        select
+            $feed as feed,
+            null::date as delivery_date,
+            line_number,
+            reason,
+            file || ': ' || case
+                when reason = 'malformed' then coalesce(broken, malformed)
+                when reason = other_reason then other_detail
+                else substring(reason, 9) || ' is empty'
+            end as detail,
+            raw
+        from judged
+        where reason is not null
+        order by sequence
+        """,
+        params={"feed": feed.name},
+    ).to_arrow_table()
+    return landed.cast(schema), rejected.cast(files.REJECTED)
+
+
+def _replace_snapshot(
+    feed: _CsvFeed,
+    delivered: list[FeedFile],
+    landed: pa.Table,
+    rejected: pa.Table,
+    delivered_rows: int,
+    sha256: str,
+    landing: Path,
+    stage: Path,
+) -> Delivery:
+    """Move the new snapshot into place. The record goes first and comes back last."""
+    delivery = Delivery(
+        feed=feed.name,
+        delivery_day=None,
+        file_name=", ".join(file.name for file in delivered),
+        delivered_rows=delivered_rows,
+        landed_rows=landed.num_rows,
+        rejected_rows=rejected.num_rows,
+        content_sha256=sha256,
+        rejected_by_reason=dict(sorted(Counter(rejected["reason"].to_pylist()).items())),
+    )
+    places = {
+        "snapshot": (landed, landing / files.SNAPSHOTS[feed.name][0]),
+        "rejected": (rejected, of_delivery(landing, "rejected", feed.name, None)),
+        "deliveries": (delivery.record(), of_delivery(landing, "deliveries", feed.name, None)),
+    }
+    for name, (table, _) in places.items():
+        files.write_table(table, stage / f"{name}.parquet")
+    files.remove(places["deliveries"][1])
+    for name, (_, path) in places.items():
+        files.put(stage / f"{name}.parquet", path)
+    return delivery

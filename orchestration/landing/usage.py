@@ -1,0 +1,316 @@
+"""Landing usage: one delivery day's file becomes one Parquet file per usage day it holds.
+
+Landing a day again replaces everything that it landed before; a delivery that cannot be used
+leaves it as it was. What a row must look like is the business of ``events``.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from orchestration.landing import files
+from orchestration.landing.engine import connect
+from orchestration.landing.events import EventParser
+from orchestration.landing.files import Delivery, TableWriter, of_delivery, usage_part
+from orchestration.landing.lines import LINES, Lines, read_lines
+from orchestration.sources import DeliveredStream, FeedFile, FeedProblem, Source, content_sha256
+
+FEED = "usage"
+_PARQUET_ROWS = 50_000
+# Rows wait in memory for their usage day's file, so that it isn't cut into many row groups.
+_PENDING_BYTES = 96 << 20
+_AGAIN = "Deliver the whole file again, then land the day again"
+
+
+def land_usage(source: Source, day: date, landing: Path, *, conflict_days: int = 7) -> Delivery:
+    """Land the usage delivery of a day, replacing an earlier landing of the same day.
+
+    Args:
+        source: where the delivery is found.
+        day: the delivery day (UTC).
+        landing: the folder that holds everything landed.
+        conflict_days: how many days apart two usage days of one ``event_id`` may lie for the id
+            to be recorded as a collision.
+
+    Returns:
+        What is landed now. A file that is missing, empty, truncated or unreadable is no
+        exception but the delivery's ``problem``; then the earlier landing stands.
+    """
+    with files.staging(landing, f"{FEED}-{day.isoformat()}") as stage:
+        staged = _Staged(day, stage)
+        file: FeedFile | None = None
+        try:
+            file = source.usage(day)
+            staged.read(file)
+        except FeedProblem as problem:
+            staged.abandon()
+            sha256 = content_sha256([file] if file else [])
+            return files.record_problem(landing, stage, problem, day, sha256)
+        return _replace_landed(staged, file, landing, conflict_days)
+
+
+class _Staged:
+    """A delivery on its way: its rows in staged files, one for every usage day."""
+
+    def __init__(self, day: date, stage: Path) -> None:
+        self.day = day
+        self.stage = stage
+        self.parts: dict[date, TableWriter] = {}
+        self.rejects = TableWriter(stage / "rejected.parquet", files.REJECTED)
+        self.rejected_by_reason: Counter[str] = Counter()
+        self.pending: dict[date, list[pa.Table]] = {}
+        self.pending_bytes = 0
+        self.content = hashlib.sha256()
+
+    @property
+    def landed_rows(self) -> int:
+        return sum(part.rows for part in self.parts.values())
+
+    def read(self, file: FeedFile) -> None:
+        """Read a delivered file to its end, or raise FeedProblem."""
+        with connect(self.stage) as connection, closing(file.open(self.content)) as stream:
+            parser = EventParser(connection, self.day)
+            for lines in self._pieces(file, stream, connection):
+                self._add(parser.parse(lines))
+        self._flush()
+        if self.landed_rows + self.rejects.rows == 0:
+            raise FeedProblem(FEED, file.name, "it has no rows", _AGAIN)
+        for part in [*self.parts.values(), self.rejects]:
+            part.close()
+
+    def abandon(self) -> None:
+        """Let go of the staged files."""
+        for part in [*self.parts.values(), self.rejects]:
+            part.abandon()
+
+    def _pieces(
+        self, file: FeedFile, stream: DeliveredStream, connection: duckdb.DuckDBPyConnection
+    ) -> Iterator[Lines]:
+        if file.is_parquet:
+            yield from _parquet_lines(file, stream, self.stage, connection)
+            return
+        for lines in read_lines(stream):
+            if lines.unended is not None and lines.unended.strip():
+                _check_complete(file, lines.unended)
+            yield lines
+
+    def _add(self, rows: pa.Table) -> None:
+        """Part judged rows into rejected ones and the usage days of the others."""
+        rejected = rows.filter(pc.is_valid(rows["rule"]))
+        if rejected.num_rows:
+            self.rejects.write(_as_rejected(rejected))
+            for reason in pc.value_counts(rejected["rule"]).to_pylist():
+                self.rejected_by_reason[reason["values"]] += reason["counts"]
+        rows = rows.select(files.USAGE.names)
+        for day in pc.unique(rows["usage_day"]).drop_null().to_pylist():
+            self.pending.setdefault(day, []).append(
+                rows.filter(pc.equal(rows["usage_day"], pa.scalar(day, pa.date32())))
+            )
+        self.pending_bytes += rows.nbytes
+        if self.pending_bytes > _PENDING_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write the rows that wait, one row group for every usage day."""
+        for day, tables in sorted(self.pending.items()):
+            if day not in self.parts:
+                path = self.stage / f"usage_day={day.isoformat()}.parquet"
+                self.parts[day] = TableWriter(path, files.USAGE)
+            self.parts[day].write(pa.concat_tables(tables))
+        self.pending = {}
+        self.pending_bytes = 0
+
+
+def _as_rejected(rows: pa.Table) -> pa.Table:
+    return pa.table(
+        {
+            "feed": pa.repeat(FEED, rows.num_rows),
+            "delivery_date": rows["delivery_day"],
+            "line_number": rows["line_number"],
+            "reason": rows["rule"],
+            "detail": rows["detail"],
+            "raw": rows["raw"],
+        },
+        schema=files.REJECTED,
+    )
+
+
+def _check_complete(file: FeedFile, last_line: bytes) -> None:
+    """A last line without a line end is whole only if it is JSON."""
+    try:
+        json.loads(last_line)
+    except (ValueError, RecursionError):
+        raise FeedProblem(
+            FEED, file.name, "it is half-written: its last line stops in the middle", _AGAIN
+        ) from None
+
+
+def _parquet_lines(
+    file: FeedFile, stream: DeliveredStream, stage: Path, connection: duckdb.DuckDBPyConnection
+) -> Iterator[Lines]:
+    """The rows of a Parquet delivery as JSON lines, so that the same rules judge them."""
+    copy = stage / "delivered.parquet"
+    with copy.open("wb") as local:
+        while piece := stream.read(1 << 20):
+            local.write(piece)
+    if copy.stat().st_size == 0:
+        raise FeedProblem(FEED, file.name, "it is empty", _AGAIN)
+    number = 1
+    try:
+        with pq.ParquetFile(copy) as delivered:
+            for batch in delivered.iter_batches(_PARQUET_ROWS):
+                rows = _instants_as_text(pa.Table.from_batches([batch]))
+                connection.register("delivered", rows)
+                lines = connection.sql(_row_as_json(rows.schema)).to_arrow_table()
+                connection.unregister("delivered")
+                numbers = pa.array(range(number, number + rows.num_rows), pa.int64())
+                number += rows.num_rows
+                yield Lines(pa.table([numbers, lines["line"]], schema=LINES), [], None)
+    except (pa.ArrowException, duckdb.Error, OSError) as error:
+        raise FeedProblem(
+            FEED, file.name, f"it is no readable Parquet file ({type(error).__name__})", _AGAIN
+        ) from None
+
+
+def _instants_as_text(rows: pa.Table) -> pa.Table:
+    """Spell a timestamp column ``ts`` as RFC 3339, without an offset if it has no zone."""
+    if "ts" not in rows.schema.names or not pa.types.is_timestamp(rows.schema.field("ts").type):
+        return rows
+    at = rows.schema.get_field_index("ts")
+    kind = rows.schema.field(at).type
+    instants = rows["ts"].cast(pa.timestamp("us", kind.tz and "UTC"), safe=False)
+    text = pc.strftime(instants, "%Y-%m-%dT%H:%M:%SZ" if kind.tz else "%Y-%m-%dT%H:%M:%S")
+    return rows.set_column(at, "ts", text)
+
+
+def _row_as_json(schema: pa.Schema) -> str:
+    """SQL that spells the rows of ``delivered`` as JSON objects."""
+    kind = schema.field("metadata").type if "metadata" in schema.names else pa.null()
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        metadata = "case when json_valid(metadata) then metadata::json else to_json(metadata) end"
+    elif pa.types.is_map(kind) and pa.types.is_string(kind.item_type):
+        # A map of strings has no way to hold the two numbers as numbers.
+        numbers = ", ".join(
+            f"'{name}', case when try_cast(metadata['{name}'] as double) is not null "
+            f"then metadata['{name}']::json else to_json(metadata['{name}']) end"
+            for name in ("duration_s", "energy_cost")
+        )
+        metadata = f"json_merge_patch(to_json(metadata), json_object({numbers}))"
+    else:
+        return "select to_json(delivered)::varchar as line from delivered"
+    return f"""
+        select to_json(spelled)::varchar as line
+        from (select * replace ({metadata} as metadata) from delivered) as spelled
+    """
+
+
+def _replace_landed(staged: _Staged, file: FeedFile, landing: Path, conflict_days: int) -> Delivery:
+    """Move a staged delivery into place. The record goes first and comes back last."""
+    day, stage = staged.day, staged.stage
+    earlier = _landed_parts(landing, day)
+    ids, collided_days = _collisions(staged, landing, conflict_days)
+    touched = sorted({*staged.parts, *earlier, *collided_days, *files.touched_days(landing, day)})
+    delivery = Delivery(
+        feed=FEED,
+        delivery_day=day,
+        file_name=file.name,
+        delivered_rows=staged.landed_rows + staged.rejects.rows,
+        landed_rows=staged.landed_rows,
+        rejected_rows=staged.rejects.rows,
+        content_sha256=staged.content.hexdigest(),
+        rejected_by_reason=dict(sorted(staged.rejected_by_reason.items())),
+        touched_days=tuple(touched),
+    )
+    small = {
+        "touched": pa.table([[day] * len(touched), touched], schema=files.TOUCHED),
+        "collisions": pa.table([[day] * len(ids), ids], schema=files.COLLISIONS),
+        "deliveries": delivery.record(),
+    }
+    for kind, table in small.items():
+        files.write_table(table, stage / f"{kind}.parquet")
+
+    files.remove(of_delivery(landing, "deliveries", FEED, day))
+    # The touched days go first: after a crash below they still tell what has to be rebuilt.
+    files.put(stage / "touched.parquet", of_delivery(landing, "touched", FEED, day))
+    for usage_day, part in sorted(staged.parts.items()):
+        files.put(part.path, usage_part(landing, usage_day, day))
+    for usage_day, path in sorted(earlier.items()):
+        if usage_day not in staged.parts:
+            files.remove(path)
+            path.parent.rmdir()
+    files.put(stage / "rejected.parquet", of_delivery(landing, "rejected", FEED, day))
+    files.put(stage / "collisions.parquet", of_delivery(landing, "collisions", FEED, day))
+    files.put(stage / "deliveries.parquet", of_delivery(landing, "deliveries", FEED, day))
+    return delivery
+
+
+def _landed_parts(landing: Path, delivery_day: date) -> dict[date, Path]:
+    """The files that hold a delivery's landed rows, by usage day."""
+    return {
+        _day_of(path.parent.parent): path
+        for path in landing.glob(
+            f"usage/usage_day=*/delivery_day={delivery_day.isoformat()}/part.parquet"
+        )
+    }
+
+
+def _day_of(partition: Path) -> date:
+    return date.fromisoformat(partition.name.partition("=")[2])
+
+
+def _collisions(staged: _Staged, landing: Path, conflict_days: int) -> tuple[list[str], set[date]]:
+    """Find ids of a staged delivery that also lie under another usage day not too far away.
+
+    Returns:
+        The ids in order, and the usage days of the other rows.
+    """
+    near = {
+        day + timedelta(days=away)
+        for day in staged.parts
+        for away in range(-conflict_days, conflict_days + 1)
+    }
+    others = [
+        path
+        for day in sorted(near)
+        for path in landing.glob(f"usage/usage_day={day.isoformat()}/delivery_day=*/part.parquet")
+        if _day_of(path.parent) != staged.day
+    ]
+    own = [part.path for part in staged.parts.values()]
+    if not own:
+        return [], set()
+    with connect(staged.stage) as connection:
+        pairs = connection.sql(
+            """
+            with own as (
+                select event_id, usage_day from read_parquet($own, hive_partitioning = false)
+            ),
+
+            everything as (
+                select event_id, usage_day from read_parquet($all, hive_partitioning = false)
+            )
+
+            select distinct everything.event_id, everything.usage_day
+            from own
+            inner join everything on own.event_id = everything.event_id
+            where own.usage_day <> everything.usage_day
+                and abs(own.usage_day - everything.usage_day) <= $conflict_days
+            """,
+            params={
+                "own": [glob.escape(str(path)) for path in own],
+                "all": [glob.escape(str(path)) for path in [*own, *others]],
+                "conflict_days": conflict_days,
+            },
+        ).fetchall()
+    return sorted({event_id for event_id, _ in pairs}), {day for _, day in pairs}

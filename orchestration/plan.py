@@ -1,0 +1,276 @@
+"""The plan of a run: which deliveries are new, which days they touch, from when the ledger replays.
+
+Read from what is landed and from what was billed last; written as small Parquet files beside the
+landed feeds, where the models find it. A plan holds days only: nothing here knows a price.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestration.settings import Settings
+
+# The longest billing cycle: no cycle that contains a day ends later than this many days after it.
+_LONGEST_CYCLE = 31
+
+# For each undated feed, the first day whose cost a changed row can move.
+_PRICE_SNAPSHOTS = {
+    "energy/prices.parquet": "cast(min(interval_start) as date)",
+    "carbon/mix.parquet": "cast(min(ts_utc) as date)",
+    "gpu/prices.parquet": "cast(date_trunc('week', min(observed_at)) as date) + 7",
+    "fx/rates.parquet": "min(rate_date)",
+}
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run has to do."""
+
+    first_delivery_day: date
+    """First day that was ever delivered."""
+    last_day: date
+    """L, the last delivery day: the books are as of its end."""
+    books_open_on: date
+    missing_days: tuple[date, ...]
+    """Delivery days that stand in the way of billing: not landed, or landed with a problem."""
+    deliveries: tuple[date, ...]
+    """Delivery days that this run takes in: asked for, or changed since they were billed."""
+    touched_days: tuple[date, ...]
+    """Usage days to rebuild."""
+    ledger_from: date
+    """First day that the ledger steps through again; the last is ``last_day``."""
+    starts_anew: bool
+    """Whether the warehouse has to be built from nothing."""
+
+
+class BilledState:
+    """What the warehouse was last built from; lies beside it, so that both vanish together."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._folder = settings.warehouse_dir / "billed"
+        self._file = self._folder / "billed.json"
+        self._warehouse = settings.warehouse_file
+
+    def read(self) -> dict[str, Any]:
+        """The last completed billing; empty if there is none or its warehouse is gone."""
+        if not self._warehouse.exists() or not self._file.exists():
+            return {}
+        return dict(json.loads(self._file.read_text(encoding="utf-8")))
+
+    def begin(self) -> None:
+        """Say that the warehouse is being changed: until ``complete`` nothing may be published."""
+        self._update({**self._stored(), "complete": False})
+
+    def complete(self, plan: RunPlan, settings: Settings) -> None:
+        """Say what the warehouse is now built from."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for snapshot in _PRICE_SNAPSHOTS:
+            kept = self._folder / snapshot.replace("/", "_")
+            shutil.copyfile(settings.landing_dir / snapshot, kept)
+        self._update(
+            {
+                "complete": True,
+                "last_day": plan.last_day.isoformat(),
+                "first_delivery_day": plan.first_delivery_day.isoformat(),
+                "basis": _basis(settings, plan.books_open_on),
+                "deliveries": _landed_hashes(settings.landing_dir),
+            }
+        )
+
+    def snapshot(self, name: str) -> Path:
+        """The copy of a price feed that was billed last."""
+        return self._folder / name.replace("/", "_")
+
+    def _stored(self) -> dict[str, Any]:
+        return dict(json.loads(self._file.read_text("utf-8"))) if self._file.exists() else {}
+
+    def _update(self, state: dict[str, Any]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        staged = self._file.with_suffix(".tmp")
+        staged.write_text(json.dumps(state, indent=1, sort_keys=True), encoding="utf-8")
+        os.replace(staged, self._file)
+
+
+def make_plan(settings: Settings, first: date, last: date) -> RunPlan | None:
+    """Work out what a run over the delivery days ``first`` to ``last`` (inclusive) has to do.
+
+    Deliveries that were landed earlier but never billed (a crash, a gap that is now filled) are
+    taken in as well. Returns None when nothing at all is landed.
+    """
+    landing = settings.landing_dir
+    hashes = _landed_hashes(landing)
+    if not hashes:
+        return None
+    landed = sorted(date.fromisoformat(day) for day in hashes)
+    first_delivery_day, last_day = landed[0], landed[-1]
+    books_open_on = settings.books_open_on or first_delivery_day
+    missing = tuple(
+        day
+        for day in _days(min(first_delivery_day, books_open_on), max(last_day, last))
+        if day.isoformat() not in hashes
+    )
+
+    state = BilledState(settings)
+    billed = state.read()
+    starts_anew = not billed or billed.get("basis") != _basis(settings, books_open_on)
+    ledger_floor = books_open_on - timedelta(days=_LONGEST_CYCLE)
+    if starts_anew:
+        touched = {day for days in _touched_by(landing, None).values() for day in days} | set(_days(books_open_on, last_day))
+        return RunPlan(
+            first_delivery_day=first_delivery_day,
+            last_day=last_day,
+            books_open_on=books_open_on,
+            missing_days=missing,
+            deliveries=tuple(landed),
+            touched_days=tuple(sorted(touched)),
+            ledger_from=ledger_floor,
+            starts_anew=True,
+        )
+
+    taken_in = [
+        day
+        for day in landed
+        if first <= day <= last or billed["deliveries"].get(day.isoformat()) != hashes[day.isoformat()]
+    ]
+    by_delivery = _touched_by(landing, taken_in)
+    touched = {day for days in by_delivery.values() for day in days}
+    touched |= {day for day in _days(first, min(last, last_day)) if day >= books_open_on}
+    billed_last_day = date.fromisoformat(billed["last_day"])
+    touched |= set(_days(billed_last_day + timedelta(days=1), last_day))
+    moved_from = _prices_moved_from(landing, state)
+    if moved_from:
+        touched |= set(_days(max(moved_from, books_open_on), last_day))
+
+    replay = [max(first, ledger_floor), billed_last_day + timedelta(days=1)]
+    for delivery_day, usage_days in by_delivery.items():
+        for usage_day in usage_days:
+            # Later than any cycle of the usage day can close, all its rows are adjustments.
+            certainly_closed = delivery_day > usage_day + timedelta(
+                days=_LONGEST_CYCLE + settings.days_until_close
+            )
+            replay.append(delivery_day if certainly_closed else usage_day)
+    return RunPlan(
+        first_delivery_day=first_delivery_day,
+        last_day=last_day,
+        books_open_on=books_open_on,
+        missing_days=missing,
+        deliveries=tuple(taken_in),
+        touched_days=tuple(sorted(touched)),
+        ledger_from=min(max(min(replay), ledger_floor), last_day),
+        starts_anew=False,
+    )
+
+
+def write_plan(plan: RunPlan, settings: Settings) -> None:
+    """Write the plan where the models read it (``landing/run/``)."""
+    folder = settings.landing_dir / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    neighbours = {
+        day + timedelta(days=offset)
+        for day in plan.touched_days
+        for offset in range(-settings.conflict_days, settings.conflict_days + 1)
+    }
+    _write(folder / "days.parquet", {"usage_day": pa.array(plan.touched_days, pa.date32())})
+    _write(
+        folder / "neighbour_days.parquet",
+        {"usage_day": pa.array(sorted(neighbours), pa.date32())},
+    )
+    _write(folder / "deliveries.parquet", {"delivery_day": pa.array(plan.deliveries, pa.date32())})
+    _write(
+        folder / "settings.parquet",
+        {
+            "first_delivery_day": pa.array([plan.first_delivery_day], pa.date32()),
+            "last_day": pa.array([plan.last_day], pa.date32()),
+            "books_open_on": pa.array([plan.books_open_on], pa.date32()),
+            "ledger_from": pa.array([plan.ledger_from], pa.date32()),
+            "reporting_currency": pa.array([settings.reporting_currency]),
+            "days_until_close": pa.array([settings.days_until_close], pa.int32()),
+            "conflict_days": pa.array([settings.conflict_days], pa.int32()),
+            "normal_utilization_micro": pa.array([_micro(settings.normal_utilization)], pa.int64()),
+            "max_incurable_micro": pa.array([_micro(settings.max_incurable_share)], pa.int64()),
+            "warn_curable_micro": pa.array([_micro(settings.warn_curable_share)], pa.int64()),
+        },
+    )
+
+
+def _micro(share: Any) -> int:
+    return int(share * 1_000_000)
+
+
+def _write(path: Path, columns: dict[str, pa.Array]) -> None:
+    staged = path.with_suffix(".tmp")
+    pq.write_table(pa.table(columns), staged)
+    os.replace(staged, path)
+
+
+def _days(first: date, last: date) -> Iterable[date]:
+    return (first + timedelta(days=n) for n in range((last - first).days + 1))
+
+
+def _basis(settings: Settings, books_open_on: date) -> dict[str, Any]:
+    """The settings that every number of the books rests on: another value means other books."""
+    return {
+        "books_open_on": books_open_on.isoformat(),
+        "days_until_close": settings.days_until_close,
+        "normal_utilization": str(settings.normal_utilization),
+        "reporting_currency": settings.reporting_currency,
+        "conflict_days": settings.conflict_days,
+    }
+
+
+def _landed_hashes(landing: Path) -> dict[str, str]:
+    """The usage deliveries that are landed without a problem, by day: hash of the file's bytes."""
+    rows = duckdb.sql(
+        "select cast(delivery_day as varchar), content_sha256 from read_parquet($glob) "
+        "where problem is null and delivery_day is not null",
+        params={"glob": str(landing / "deliveries" / "usage" / "*.parquet")},
+    ).fetchall()
+    return dict(rows)
+
+
+def _touched_by(landing: Path, deliveries: list[date] | None) -> dict[date, set[date]]:
+    """The usage days that each delivery touches; of all deliveries when None is given."""
+    rows = duckdb.sql(
+        "select delivery_day, usage_day from read_parquet($glob) "
+        "where $all or delivery_day in (select unnest($deliveries::date[]))",
+        params={
+            "glob": str(landing / "touched" / "usage" / "*.parquet"),
+            "all": deliveries is None,
+            "deliveries": deliveries or [],
+        },
+    ).fetchall()
+    touched: dict[date, set[date]] = {}
+    for delivery_day, usage_day in rows:
+        touched.setdefault(delivery_day, set()).add(usage_day)
+    return touched
+
+
+def _prices_moved_from(landing: Path, state: BilledState) -> date | None:
+    """The first day whose cost may differ because a price feed's rows did change since billing."""
+    moved = []
+    for name, first_day in _PRICE_SNAPSHOTS.items():
+        now, then = landing / name, state.snapshot(name)
+        if not then.exists() or now.read_bytes() == then.read_bytes():
+            continue
+        [(day,)] = duckdb.sql(
+            "with n as (select * exclude (sequence) from read_parquet($now)), "
+            "t as (select * exclude (sequence) from read_parquet($then)) "
+            f"select {first_day} from ("
+            "(select * from n except all select * from t) union all "
+            "(select * from t except all select * from n))",
+            params={"now": str(now), "then": str(then)},
+        ).fetchall()
+        if day is not None:
+            moved.append(day)
+    return min(moved, default=None)

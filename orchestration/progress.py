@@ -1,0 +1,32 @@
+"""What a person sees on the console while the job runs: one line per message of an asset."""
+
+import logging
+import sys
+import time
+
+import dagster as dg
+
+
+class _Lines(logging.Handler):
+    """Prints what the assets say, with the seconds since the start; Dagster's own events stay in the UI."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._began = time.monotonic()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        meta = getattr(record, "dagster_meta", {})
+        if meta.get("dagster_event") is not None:
+            return
+        message = meta.get("orig_message") or record.getMessage()
+        print(
+            f"  {time.monotonic() - self._began:6.1f} s  {message}", file=sys.stdout, flush=True
+        )
+
+
+@dg.logger(description="One line per message of an asset, for people who watch a run.")
+def progress(_: dg.InitLoggerContext) -> logging.Logger:
+    """The console logger of every run of this code location."""
+    logger = logging.Logger("progress", level=logging.INFO)
+    logger.addHandler(_Lines())
+    return logger

@@ -1,0 +1,203 @@
+"""Publication: a copy of the marts for readers, switched in one step after the checks passed.
+
+``published/current`` is a link to the newest of ``published/publications/<id>``; each holds
+``marts.duckdb``, one folder of Parquet per table, and ``manifest.json``, written last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestration.plan import BilledState
+from orchestration.settings import Settings
+from orchestration.warehouse import read_warehouse
+
+# Older clients read this storage version too.
+STORAGE_VERSION = "v1.4.0"
+
+
+class NotPublishable(RuntimeError):
+    """The warehouse must not be published; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A published column and what it means."""
+
+    name: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A published table: its name, what one row is, and its columns."""
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What was published."""
+
+    path: Path
+    run_id: str
+    row_counts: Mapping[str, int]
+
+
+def marts_of(manifest: Mapping[str, Any]) -> list[Mart]:
+    """The public models of a dbt manifest, by name."""
+    return sorted(
+        (
+            Mart(
+                name=node["name"],
+                description=node["description"],
+                columns=tuple(
+                    Column(column["name"], column["description"])
+                    for column in node["columns"].values()
+                ),
+            )
+            for node in manifest["nodes"].values()
+            if node["resource_type"] == "model" and node["access"] == "public"
+        ),
+        key=lambda mart: mart.name,
+    )
+
+
+def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
+    """Copy the marts beside the current publication and switch to the copy.
+
+    Raises:
+        NotPublishable: the last billing did not finish, or a control of level error failed. What
+            was published before stays.
+    """
+    billed = BilledState(settings).read()
+    if not billed.get("complete"):
+        raise NotPublishable(
+            "The last billing did not finish, so the warehouse may hold half a night; bill again"
+        )
+    root = settings.published_dir / "publications"
+    root.mkdir(parents=True, exist_ok=True)
+    name = f"{billed['last_day']}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    staged = root / f".{name}"
+    with read_warehouse(settings) as warehouse:
+        _require_controls(warehouse)
+        staged.mkdir()
+        row_counts = _copy(warehouse, marts, staged)
+        checks = dict(
+            warehouse.execute(
+                "select severity || case when passed then ' passed' else ' failed' end, count(*) "
+                "from billing_controls group by 1 order by 1"
+            ).fetchall()
+        )
+    manifest = {
+        "run_id": run_id,
+        "first_delivery_day": billed["first_delivery_day"],
+        "last_delivery_day": billed["last_day"],
+        "settings": billed["basis"],
+        "row_counts": row_counts,
+        "checks": checks,
+        "sha256": {
+            str(path.relative_to(staged)): _sha256(path)
+            for path in sorted(staged.rglob("*"))
+            if path.is_file()
+        },
+    }
+    with (staged / "manifest.json").open("w", encoding="utf-8") as file:
+        json.dump(manifest, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    final = root / name
+    os.replace(staged, final)
+    _switch(settings.published_dir / "current", final)
+    _forget_old(root, settings.publications_kept)
+    return Publication(path=settings.published_dir / "current", run_id=run_id, row_counts=row_counts)
+
+
+def _require_controls(warehouse: duckdb.DuckDBPyConnection) -> None:
+    failed = warehouse.execute(
+        "select control, scope, expected, actual from billing_controls "
+        "where severity = 'error' and not passed order by all limit 5"
+    ).fetchall()
+    if failed:
+        listed = "; ".join(f"{c} {s}: expected {e}, found {a}" for c, s, e, a in failed)
+        raise NotPublishable(
+            f"Controls failed, so nothing is published and what was published stays: {listed}"
+        )
+
+
+def _copy(
+    warehouse: duckdb.DuckDBPyConnection, marts: list[Mart], staged: Path
+) -> dict[str, int]:
+    """Write every mart as Parquet and into one DuckDB file with its descriptions."""
+    row_counts = {}
+    for mart in marts:
+        folder = staged / mart.name
+        folder.mkdir()
+        [(rows,)] = warehouse.execute(
+            f'copy (select * from "{mart.name}" order by all) '
+            f"to '{_quoted(folder / 'part-0.parquet')}' (format parquet, compression zstd)"
+        ).fetchall()
+        row_counts[mart.name] = rows
+    with duckdb.connect(":memory:") as copy:
+        copy.execute(
+            f"attach '{_quoted(staged / 'marts.duckdb')}' as published "
+            f"(storage_version '{STORAGE_VERSION}')"
+        )
+        for mart in marts:
+            copy.execute(
+                f'create table published."{mart.name}" as '
+                f"from read_parquet('{_quoted(staged / mart.name / 'part-0.parquet')}')"
+            )
+            copy.execute(
+                f'comment on table published."{mart.name}" is \'{_escaped(mart.description)}\''
+            )
+            for column in mart.columns:
+                copy.execute(
+                    f'comment on column published."{mart.name}"."{column.name}" '
+                    f"is '{_escaped(column.description)}'"
+                )
+        copy.execute("detach published")
+    return row_counts
+
+
+def _quoted(path: Path) -> str:
+    return _escaped(str(path))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _switch(current: Path, publication: Path) -> None:
+    """Point ``current`` at a publication: a new link takes the old one's name in one step."""
+    link = current.with_name(".current")
+    link.unlink(missing_ok=True)
+    link.symlink_to(publication.relative_to(current.parent), target_is_directory=True)
+    os.replace(link, current)
+
+
+def _forget_old(root: Path, kept: int) -> None:
+    """Remove all but the newest publications, and what a crash left half-built."""
+    publications = sorted(
+        (path for path in root.iterdir() if not path.name.startswith(".")),
+        key=lambda path: path.name.rpartition("-")[2],
+    )
+    for path in [*publications[:-kept], *root.glob(".*")]:
+        shutil.rmtree(path)

@@ -1,0 +1,288 @@
+"""Sources: where deliveries come from, and the one way a delivery can be unusable as a whole.
+
+A source finds and opens what was delivered. It never looks inside a row: that is landing's job.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import io
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, BinaryIO, Literal, Protocol, cast
+
+import fsspec
+
+Feed = Literal["usage", "energy", "carbon", "gpu", "fx"]
+UndatedFeed = Literal["energy", "carbon", "gpu", "fx"]
+
+# The folder of an undated feed carries the feed's name; these are its files, plain or gzipped.
+UNDATED_FILES: dict[UndatedFeed, str] = {
+    "energy": "energy_price_*.csv",
+    "carbon": "carbon_mix_*.csv",
+    "gpu": "gpu_prices.csv",
+    "fx": "fx_rates.csv",
+}
+USAGE_SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+
+_READ_BYTES = 1 << 20
+
+
+class Hash(Protocol):
+    """What hashlib's hashes have in common."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+
+class FeedProblem(Exception):
+    """A delivery that cannot be used at all: what is wrong with which file, and the cure."""
+
+    def __init__(
+        self, feed: str, file: str, wrong: str, cure: str, *, line: int | None = None
+    ) -> None:
+        self.feed, self.file, self.wrong, self.cure, self.line = feed, file, wrong, cure, line
+        where = file if line is None else f"{file}, line {line}"
+        super().__init__(f"{feed} feed, {where}: {wrong}. {cure}.")
+
+
+@dataclass(frozen=True)
+class FeedFile:
+    """One delivered file: its feed, its name without the folder, and how to open its raw bytes."""
+
+    feed: str
+    name: str
+    open_raw: Callable[[], BinaryIO]
+
+    @property
+    def is_parquet(self) -> bool:
+        return self.name.endswith(".parquet")
+
+    def open(self, content: Hash | None = None) -> DeliveredStream:
+        """Open the file's content, unpacked if its name ends in ``.gz``.
+
+        Args:
+            content: is updated with the bytes as delivered (packed) while they are read.
+
+        Raises:
+            FeedProblem: it is gone or cannot be read.
+        """
+        return DeliveredStream(self, content or hashlib.sha256())
+
+
+class Source(Protocol):
+    """Anything that can hand over deliveries, one usage file a day and files without a day."""
+
+    def usage(self, day: date) -> FeedFile:
+        """Find the usage delivery of a day, or raise FeedProblem."""
+        ...
+
+    def files(self, feed: UndatedFeed) -> list[FeedFile]:
+        """List the files of a feed that has no delivery day, in the order of delivery."""
+        ...
+
+
+class DeliveredStream(io.RawIOBase):
+    """Reads a delivered file once, front to back; unpacks gzip, and hashes what was delivered.
+
+    Reading raises FeedProblem when the bytes end or break inside a gzip member.
+    """
+
+    def __init__(self, file: FeedFile, content: Hash) -> None:
+        self._file = file
+        self._content = content
+        self._gzip = file.name.endswith(".gz")
+        self._unpacker: Any = None
+        self._packed = b""
+        self._raw = self._guard(file.open_raw)
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if not self.closed and hasattr(self, "_raw"):
+            self._raw.close()
+        super().close()
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read up to ``size`` unpacked bytes; fewer only at the end, all that is left if < 0."""
+        left = -1 if size is None else size
+        pieces: list[bytes] = []
+        while left != 0:
+            piece = self._unpack(left) if self._gzip else self._read_raw(left)
+            if not piece:
+                break
+            pieces.append(piece)
+            left = max(left - len(piece), 0) if left > 0 else left
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _unpack(self, size: int) -> bytes:
+        """Return at least one unpacked byte, or b"" at the end of the last gzip member."""
+        while True:
+            if not self._packed:
+                self._packed = self._read_raw(_READ_BYTES)
+                if not self._packed:
+                    if self._unpacker is not None:
+                        raise self._broken("the gzip data stops in the middle (truncated)")
+                    return b""
+            if self._unpacker is None:
+                # Gzip files are often padded with zeros; like gzip itself, read past them.
+                self._packed = self._packed.lstrip(b"\0")
+                if not self._packed:
+                    continue
+                self._unpacker = zlib.decompressobj(31)
+            try:
+                piece = self._unpacker.decompress(self._packed, max(size, 0))
+            except zlib.error:
+                raise self._broken("the gzip data is damaged") from None
+            self._packed = self._unpacker.unconsumed_tail
+            if self._unpacker.eof:
+                self._packed = self._unpacker.unused_data
+                self._unpacker = None
+            if piece:
+                return cast(bytes, piece)
+
+    def _read_raw(self, size: int) -> bytes:
+        piece = self._guard(lambda: self._raw.read(size if size > 0 else _READ_BYTES))
+        self._content.update(piece)
+        return piece
+
+    def _broken(self, wrong: str) -> FeedProblem:
+        return FeedProblem(self._file.feed, self._file.name, wrong, "Deliver the file again")
+
+    def _guard(self, read: Callable[[], Any]) -> Any:
+        """Turn an I/O error into a FeedProblem without its text, which may hold a credential."""
+        try:
+            return read()
+        except FileNotFoundError:
+            raise FeedProblem(
+                self._file.feed, self._file.name, "the file is missing", "Deliver it"
+            ) from None
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _unreadable(self._file.feed, self._file.name, error) from None
+
+
+def content_sha256(delivered: Sequence[FeedFile]) -> str:
+    """Hex SHA-256 of some files' bytes as delivered, one after the other.
+
+    Of files that cannot be read only the bytes that can be had count; without files it is "".
+    """
+    content = hashlib.sha256()
+    for file in delivered:
+        try:
+            with closing(file.open_raw()) as raw:
+                while piece := raw.read(_READ_BYTES):
+                    content.update(piece)
+        except OSError:
+            continue
+    return content.hexdigest() if delivered else ""
+
+
+class FolderSource:
+    """A folder of files, on disk or behind any URL that fsspec opens (``s3://``, ``gs://``, ...).
+
+    Args:
+        url: the folder with ``usage/``, ``energy/``, ``carbon/``, ``gpu/`` and ``fx/`` in it.
+        options: passed to the file system, for example ``endpoint_url`` or credentials.
+    """
+
+    def __init__(self, url: str, **options: Any) -> None:
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(str(url), **options)
+        except Exception as error:
+            raise FeedProblem(
+                "any",
+                "the feed folder",
+                f"the feed URL cannot be opened ({type(error).__name__})",
+                "Check FEEDS_URL and that the package for its protocol is installed",
+            ) from None
+
+    def usage(self, day: date) -> FeedFile:
+        """Find ``usage/usage_<day>`` with one of USAGE_SUFFIXES.
+
+        Raises:
+            FeedProblem: none is there, more than one is, or the folder cannot be read.
+        """
+        stem = f"usage_{day.isoformat()}"
+        found = [stem + suffix for suffix in USAGE_SUFFIXES if self._exists(stem + suffix)]
+        if not found:
+            raise FeedProblem(
+                "usage",
+                f"{stem}{USAGE_SUFFIXES[0]}",
+                "the file is missing",
+                f"Deliver it (or {stem}.jsonl.gz, or {stem}.parquet) into the folder usage",
+            )
+        if len(found) > 1:
+            raise _two_files("usage", found)
+        return self._file("usage", found[0])
+
+    def files(self, feed: UndatedFeed) -> list[FeedFile]:
+        """List the files of a feed without a delivery day, sorted by name; empty if none is there.
+
+        Raises:
+            FeedProblem: a file is there both plain and gzipped, or the folder cannot be read.
+        """
+        pattern = UNDATED_FILES[feed]
+        names = sorted(
+            name
+            for name in self._names(feed)
+            if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, pattern + ".gz")
+        )
+        for name in names:
+            if name + ".gz" in names:
+                raise _two_files(feed, [name, name + ".gz"])
+        return [self._file(feed, name) for name in names]
+
+    def _file(self, feed: str, name: str) -> FeedFile:
+        path = self._path(feed, name)
+        return FeedFile(feed, name, lambda: cast(BinaryIO, self._files.open(path, "rb")))
+
+    def _path(self, *parts: str) -> str:
+        return "/".join([self._root.rstrip("/"), *parts])
+
+    def _exists(self, name: str) -> bool:
+        path = self._path("usage", name)
+        # Remote file systems remember listings; a file delivered since must be seen.
+        self._files.invalidate_cache()
+        try:
+            return bool(self._files.info(path)["type"] == "file")
+        except FileNotFoundError:
+            return False
+        except Exception as error:
+            raise _unreadable("usage", name, error) from None
+
+    def _names(self, feed: str) -> list[str]:
+        self._files.invalidate_cache()
+        try:
+            entries = self._files.ls(self._path(feed), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except Exception as error:
+            raise _unreadable(feed, f"the folder {feed}", error) from None
+        return [entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file"]
+
+
+def _two_files(feed: str, names: list[str]) -> FeedProblem:
+    return FeedProblem(
+        feed,
+        " and ".join(names),
+        "they are one delivery in more than one file",
+        "Remove all but the right one",
+    )
+
+
+def _unreadable(feed: str, name: str, error: Exception) -> FeedProblem:
+    return FeedProblem(
+        feed,
+        name,
+        f"it cannot be read ({type(error).__name__})",
+        "Check that the feed folder can be reached and read, then land it again",
+    )

@@ -1,0 +1,63 @@
+"""The warehouse file: who may write it, and how its tables are read once dbt has let go of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import duckdb
+from filelock import FileLock, Timeout
+
+from orchestration.settings import Settings
+
+# Another run is let finish for this long before a run gives up.
+_PATIENCE_SECONDS = 600
+
+
+class WriterBusy(RuntimeError):
+    """Another run is writing the warehouse."""
+
+
+@contextmanager
+def writer_lock(settings: Settings) -> Iterator[None]:
+    """One writer at a time, across processes; the operating system frees it if the holder dies.
+
+    Raises:
+        WriterBusy: another run still holds it after ten minutes.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(settings.data_dir / "writer.lock", timeout=_PATIENCE_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise WriterBusy(
+            f"Another run has been writing {settings.warehouse_file} for ten minutes; "
+            "wait for it to end, or stop it, and run again"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def start_anew(settings: Settings) -> None:
+    """Remove the warehouse and what is known of it; the landing and what is published stay."""
+    for leftover in settings.warehouse_dir.glob("warehouse.duckdb*"):
+        leftover.unlink()
+    shutil.rmtree(settings.warehouse_dir / "billed", ignore_errors=True)
+
+
+@contextmanager
+def read_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The warehouse, opened read-only."""
+    connection = duckdb.connect(
+        str(settings.warehouse_file),
+        read_only=True,
+        config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"},
+    )
+    try:
+        connection.execute("set TimeZone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()
