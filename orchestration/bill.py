@@ -45,7 +45,7 @@ def _bill(settings: Settings, first: date, last: date) -> int:
         "dagster/asset_partition_range_end": last.isoformat(),
     }
     print(f"Billing deliveries {first} to {last} from {settings.feeds_url}", flush=True)
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(
             run_config={"loggers": {"console": {}}},
             instance=instance,

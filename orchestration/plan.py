@@ -72,6 +72,10 @@ class BilledState:
         """Say that the warehouse is being changed: until ``complete`` nothing may be published."""
         self._update({**self._stored(), "complete": False})
 
+    def is_complete(self) -> bool:
+        """Whether the last billing ran to its end."""
+        return bool(self.read().get("complete"))
+
     def complete(self, plan: RunPlan, settings: Settings) -> None:
         """Say what the warehouse is now built from."""
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +127,7 @@ def make_plan(settings: Settings, first: date, last: date) -> RunPlan | None:
 
     state = BilledState(settings)
     billed = state.read()
-    starts_anew = not billed or billed.get("basis") != _basis(settings, books_open_on)
+    starts_anew = "basis" not in billed or billed["basis"] != _basis(settings, books_open_on)
     ledger_floor = books_open_on - timedelta(days=_LONGEST_CYCLE)
     if starts_anew:
         touched = {day for days in _touched_by(landing, None).values() for day in days} | set(_days(books_open_on, last_day))

@@ -82,8 +82,9 @@ def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
         NotPublishable: the last billing did not finish, or a control of level error failed. What
             was published before stays.
     """
-    billed = BilledState(settings).read()
-    if not billed.get("complete"):
+    state = BilledState(settings)
+    billed = state.read()
+    if not state.is_complete():
         raise NotPublishable(
             "The last billing did not finish, so the warehouse may hold half a night; bill again"
         )

@@ -35,7 +35,8 @@ _READ_BYTES = 1 << 20
 class Hash(Protocol):
     """What hashlib's hashes have in common."""
 
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: bytes, /) -> None:
+        """Take in some more bytes."""
 
 
 class FeedProblem(Exception):
@@ -59,6 +60,7 @@ class FeedFile:
 
     @property
     def is_parquet(self) -> bool:
+        """Whether the rows come as Parquet, not as lines of text."""
         return self.name.endswith(".parquet")
 
     def open(self, content: Hash | None = None) -> DeliveredStream:
@@ -100,14 +102,17 @@ class DeliveredStream(io.RawIOBase):
         self._raw = self._guard(file.open_raw)
 
     def readable(self) -> bool:
+        """A delivery can only be read."""
         return True
 
     def close(self) -> None:
+        """Close the delivered file, too."""
         if not self.closed and hasattr(self, "_raw"):
             self._raw.close()
         super().close()
 
     def readinto(self, buffer: Any) -> int:
+        """Fill a buffer as far as bytes are left."""
         piece = self.read(len(buffer))
         buffer[: len(piece)] = piece
         return len(piece)
@@ -159,14 +164,14 @@ class DeliveredStream(io.RawIOBase):
         return FeedProblem(self._file.feed, self._file.name, wrong, "Deliver the file again")
 
     def _guard(self, read: Callable[[], Any]) -> Any:
-        """Turn an I/O error into a FeedProblem without its text, which may hold a credential."""
+        """Turn any error into a FeedProblem without its text, which may hold a credential."""
         try:
             return read()
         except FileNotFoundError:
             raise FeedProblem(
                 self._file.feed, self._file.name, "the file is missing", "Deliver it"
             ) from None
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:
             raise _unreadable(self._file.feed, self._file.name, error) from None
 
 
@@ -181,7 +186,7 @@ def content_sha256(delivered: Sequence[FeedFile]) -> str:
             with closing(file.open_raw()) as raw:
                 while piece := raw.read(_READ_BYTES):
                     content.update(piece)
-        except OSError:
+        except Exception:  # Whatever a file system raises: the problem is known already.
             continue
     return content.hexdigest() if delivered else ""
 

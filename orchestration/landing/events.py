@@ -90,7 +90,7 @@ class EventParser:
     def __init__(self, connection: duckdb.DuckDBPyConnection, delivery_day: date) -> None:
         self._connection = connection
         self._day = delivery_day
-        # JSON pointer -> type, of keys beyond the ones that every delivery may have.
+        # Keys beyond the ones that every delivery may have: ".key" in metadata, "/key" beside it.
         self._learned: dict[str, pa.DataType] = {}
 
     def parse(self, lines: Lines) -> pa.Table:
@@ -166,9 +166,8 @@ class EventParser:
             columns[name] = read[name]
         for name in _METADATA:
             columns[name] = pc.struct_field(metadata, name)
-        for number, pointer in enumerate(self._learned):
-            key = pointer.rpartition("/")[2]
-            values = pc.struct_field(metadata, key) if _in_metadata(pointer) else read[key]
+        for number, (place, key) in enumerate(map(_place_and_key, self._learned)):
+            values = pc.struct_field(metadata, key) if place == "." else read[key]
             if pa.types.is_floating(values.type) and not _all_finite(values):
                 return None
             columns[f"c{number}"] = values
@@ -179,9 +178,9 @@ class EventParser:
         metadata += [pa.field(name, pa.float64()) for name in _METADATA_NUMBERS]
         top = [pa.field(name, pa.string()) for name in _TOP_STRINGS]
         top.append(pa.field("quantity", pa.float64()))
-        for pointer, kind in self._learned.items():
-            field = pa.field(pointer.rpartition("/")[2], kind)
-            (metadata if _in_metadata(pointer) else top).append(field)
+        for label, kind in self._learned.items():
+            place, key = _place_and_key(label)
+            (metadata if place == "." else top).append(pa.field(key, kind))
         return pa.schema([*top, pa.field("metadata", pa.struct(metadata))])
 
     def _learn(self, block: pa.Table) -> bool:
@@ -198,33 +197,29 @@ class EventParser:
                 metadata = row.pop("metadata", None)
                 self._learn_keys(row, "/", _TOP)
                 if isinstance(metadata, dict):
-                    self._learn_keys(metadata, "/metadata/", _METADATA)
+                    self._learn_keys(metadata, ".", _METADATA)
         return self._learned != before
 
-    def _learn_keys(self, values: dict[str, Any], prefix: str, known: tuple[str, ...]) -> None:
+    def _learn_keys(self, values: dict[str, Any], place: str, known: tuple[str, ...]) -> None:
         for key, value in values.items():
             kind = _ARROW_TYPES.get(type(value))
             if kind is None or key in known or not _PLAIN_KEY.fullmatch(key):
                 continue
-            pointer = prefix + key
-            if pointer in self._learned:
+            label = place + key
+            if label in self._learned:
                 # A key that was null so far; one with values of two types keeps the first.
-                if pa.types.is_null(self._learned[pointer]):
-                    self._learned[pointer] = kind
+                if pa.types.is_null(self._learned[label]):
+                    self._learned[label] = kind
             elif len(self._learned) < _MOST_KEYS:
-                self._learned[pointer] = kind
+                self._learned[label] = kind
 
     def _regular_lane(self) -> str:
         """SQL from the columns of _read_block to _CANDIDATES."""
-        spelled = {
-            f"/metadata/{name}": _spelled_sql(name, pa.string()) for name in _METADATA_STRINGS
-        }
-        spelled |= {
-            f"/metadata/{name}": _spelled_sql(name, pa.float64()) for name in _METADATA_NUMBERS
-        }
-        for number, (pointer, kind) in enumerate(self._learned.items()):
-            spelled[pointer] = _spelled_sql(f"c{number}", kind)
-        rest = ", ".join(f"',{pointer}:' || {spelled[pointer]}" for pointer in sorted(spelled))
+        spelled = {f".{name}": _spelled_sql(name, pa.string()) for name in _METADATA_STRINGS}
+        spelled |= {f".{name}": _spelled_sql(name, pa.float64()) for name in _METADATA_NUMBERS}
+        for number, (label, kind) in enumerate(self._learned.items()):
+            spelled[label] = _spelled_sql(f"c{number}", kind)
+        rest = ", ".join(f"',{label}:' || {spelled[label]}" for label in sorted(spelled))
         return f"""
             select
                 line_number,
@@ -257,8 +252,8 @@ _ARROW_TYPES: dict[type, pa.DataType] = {
 }
 
 
-def _in_metadata(pointer: str) -> bool:
-    return pointer.startswith("/metadata/")
+def _place_and_key(label: str) -> tuple[str, str]:
+    return label[0], label[1:]
 
 
 def _joined(lines: pa.Array) -> bytes:
@@ -320,7 +315,7 @@ def _candidate(line: str) -> dict[str, str]:
         metadata = {}
     if not isinstance(metadata, dict):
         raise _NotUsable(f"metadata is {_shown(metadata)}; an object was expected")
-    rest = {f"/metadata/{key}": value for key, value in metadata.items()}
+    rest = {f".{key}": value for key, value in metadata.items()}
     rest |= {f"/{key}": value for key, value in row.items() if key not in _TOP}
     values = {name: row.get(name) for name in _TOP} | {n: metadata.get(n) for n in _METADATA}
     fields: dict[str, str] = {}
@@ -336,8 +331,8 @@ def _candidate(line: str) -> dict[str, str]:
                 raise _NotUsable(f"{name} is {_shown(value)}; a number was expected")
             fields[name] = _amount_text(value)
     fields["rest"] = "".join(
-        f",{pointer}:{_spelled(value)}"
-        for pointer, value in sorted(rest.items())
+        f",{label}:{_spelled(value)}"
+        for label, value in sorted(rest.items())
         if not _is_missing(value)
     )
     try:
@@ -378,7 +373,7 @@ def _shown(value: Any) -> str:
 
 def _amount_text(number: Decimal) -> str:
     """A number rounded to 6 decimals, half away from zero; a too large one as a float prints."""
-    if abs(number) < _LARGE:
+    if number.copy_abs() < _LARGE:
         return format(number.quantize(_MICRO, ROUND_HALF_UP), "f")
     return repr(float(number))
 
@@ -430,7 +425,7 @@ def _rules(lane: str, day: date) -> str:
             customer_id,
             meter,
             quantity_amount as quantity,
-            ts_utc as ts,
+            case when rule is null then ts_utc end as ts,
             case when rule is null then ts_utc::date end as usage_day,
             line_number,
             start_us,
@@ -445,21 +440,7 @@ def _rules(lane: str, day: date) -> str:
                 strlen(customer_id), ' ', customer_id, rest
             )) as payload_hash,
             rule,
-            case
-                when rule is null then null
-                when rule = 'malformed' then malformed
-                when starts_with(rule, 'missing_')
-                    then substring(rule, 9) || ' is null, absent or empty'
-                when rule = 'naive_timestamp' then 'ts is ' || ts || '; it has no UTC offset'
-                when rule = 'negative_quantity'
-                    then 'quantity is ' || quantity || '; usage cannot be negative'
-                when rule = 'unknown_meter'
-                    then 'meter is ' || left(meter, 80) || '; known are {", ".join(METERS)}'
-                when ts_utc::date > {this_day}
-                    then 'ts is ' || ts || '; that is after the delivery day {day.isoformat()}'
-                else 'ts is ' || ts || '; that is more than {DAYS_BACK} days before the delivery '
-                    || 'day {day.isoformat()}'
-            end as detail
+            {_detail(day)} as detail
         from (
             select
                 *,
@@ -501,6 +482,27 @@ def _rules(lane: str, day: date) -> str:
                 )
             )
         )
+    """
+
+
+def _detail(day: date) -> str:
+    """A CASE that says in words what is wrong with a row, or NULL."""
+    return f"""
+        case
+            when rule is null then null
+            when rule = 'malformed' then malformed
+            when starts_with(rule, 'missing_')
+                then substring(rule, 9) || ' is null, absent or empty'
+            when rule = 'naive_timestamp' then 'ts is ' || ts || '; it has no offset from UTC'
+            when rule = 'negative_quantity'
+                then 'quantity is ' || quantity || '; usage cannot be negative'
+            when rule = 'unknown_meter'
+                then 'meter is ' || left(meter, 80) || '; known are {", ".join(METERS)}'
+            when ts_utc::date > date '{day.isoformat()}'
+                then 'ts is ' || ts || '; that is after the delivery day {day.isoformat()}'
+            else 'ts is ' || ts || '; that is more than {DAYS_BACK} days before the delivery day '
+                || '{day.isoformat()}'
+        end
     """
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchestration.sources import FeedProblem
@@ -211,17 +211,17 @@ class TableWriter:
         self.rows = 0
 
     def write(self, table: pa.Table) -> None:
+        """Append a row group."""
         self._writer.write_table(table)
         self.rows += table.num_rows
 
     def close(self) -> None:
+        """Finish the file; once is enough."""
+        if self._file.closed:
+            return
         self._writer.close()
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._file.close()
-
-    def abandon(self) -> None:
-        """Let go of the file without finishing it."""
         self._file.close()
 
 
@@ -234,7 +234,10 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 def put(staged: Path, path: Path) -> None:
     """Move a staged, flushed file to its place in one step, replacing what is there."""
+    missing = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_folder(folder.parent)
     os.replace(staged, path)
     sync_folder(path.parent)
 
@@ -262,8 +265,8 @@ def of_delivery(landing: Path, kind: str, feed: str, day: date | None) -> Path:
 
 def touched_days(landing: Path, day: date | None) -> tuple[date, ...]:
     """The usage days that the landings of a delivery day touched so far; none without a day."""
-    path = of_delivery(landing, "touched", "usage", day)
-    return tuple(sorted(_column(path, "usage_day")))
+    rows = _rows(of_delivery(landing, "touched", "usage", day))
+    return tuple(sorted(row["usage_day"] for row in rows))
 
 
 def record_problem(
@@ -271,15 +274,15 @@ def record_problem(
 ) -> Delivery:
     """Write down why a delivery could not be used. What was landed of it before stays."""
     path = of_delivery(landing, "deliveries", problem.feed, day)
-    rows = pq.read_table(path).to_pylist() if path.exists() else []
+    rejected = of_delivery(landing, "rejected", problem.feed, day)
+    rows = _rows(path)
     standing = Delivery(**rows[0]) if rows else Delivery(problem.feed, day, "", 0, 0, 0, "")
-    reasons = _column(of_delivery(landing, "rejected", problem.feed, day), "reason")
     delivery = replace(
         standing,
         file_name=problem.file,
         content_sha256=sha256,
         problem=str(problem),
-        rejected_by_reason=dict(sorted(Counter(reasons).items())),
+        rejected_by_reason=_reasons(rejected),
         touched_days=touched_days(landing, day),
     )
     write_table(delivery.record(), stage / "problem.parquet")
@@ -287,9 +290,20 @@ def record_problem(
     return delivery
 
 
-def _column(path: Path, name: str) -> list[Any]:
-    """One column of a landed file, or nothing if the file isn't there."""
-    values: list[Any] = (
-        pq.read_table(path, columns=[name])[name].to_pylist() if path.exists() else []
-    )
-    return values
+def _reasons(rejected: Path) -> dict[str, int]:
+    """How many rows a landing rejected for each reason."""
+    if not rejected.exists():
+        return {}
+    with pq.ParquetFile(rejected) as landed:
+        counts = pc.value_counts(landed.read(["reason"])["reason"]).to_pylist()
+    return dict(sorted((count["values"], count["counts"]) for count in counts))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a small landed file, or none if it isn't there."""
+    if not path.exists():
+        return []
+    # Not pq.read_table: a folder named like key=value above would add a column.
+    with pq.ParquetFile(path) as landed:
+        rows: list[dict[str, Any]] = landed.read().to_pylist()
+    return rows

@@ -185,8 +185,9 @@ _ENERGY = _CsvFeed(
                 case timestamp_kind
                     when 'offset'
                         then case when has_offset then {_instant("interval_start")} end
-                    when 'naive_utc'
-                        then case when is_naive then try_cast(upper(interval_start) as timestamp) end
+                    when 'naive_utc' then case
+                        when is_naive then try_cast(upper(interval_start) as timestamp)
+                    end
                     when 'naive_local' then case
                         when before_holds and after_holds
                             then if(
@@ -270,7 +271,8 @@ _CARBON = _CsvFeed(
                 when {_not_number("carbon_gco2_kwh_lca")}
                     or carbon_gco2_kwh_lca is not null and carbon is null
                     then {_in_words("carbon_gco2_kwh_lca", "a number below 10^12")}
-                when {_not_number("renewable_pct")} or renewable_pct is not null and renewable is null
+                when {_not_number("renewable_pct")}
+                    or renewable_pct is not null and renewable is null
                     then {_in_words("renewable_pct", "a number below 10^12")}
             end as malformed,
             null::varchar as other_reason,
@@ -330,7 +332,8 @@ _FX = _CsvFeed(
             select
                 *,
                 case
-                    when regexp_full_match(date, '\\d{{4}}-\\d\\d-\\d\\d') then try_cast(date as date)
+                    when regexp_full_match(date, '\\d{{4}}-\\d\\d-\\d\\d')
+                        then try_cast(date as date)
                 end as rate_date,
                 try_cast(usd_per_unit as decimal(18, 9)) as rate
             from cells
@@ -413,9 +416,9 @@ def _read_file(
                 _check_complete(file, header, lines.unended)
             pieces.append(_named(feed, file, header, _split(lines), connection))
     if not header:
-        raise FeedProblem(feed.name, file.name, "it is empty", _AGAIN)
+        raise FeedProblem(feed.name, file.name, "it is empty, it has no rows", _AGAIN)
     if not any(piece.num_rows for piece in pieces):
-        raise FeedProblem(feed.name, file.name, "it has no rows", _AGAIN)
+        raise FeedProblem(feed.name, file.name, "it is empty, it has no rows", _AGAIN)
     return pieces
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -55,9 +55,10 @@ def land_usage(source: Source, day: date, landing: Path, *, conflict_days: int =
             file = source.usage(day)
             staged.read(file)
         except FeedProblem as problem:
-            staged.abandon()
             sha256 = content_sha256([file] if file else [])
             return files.record_problem(landing, stage, problem, day, sha256)
+        finally:
+            staged.close()
         return _replace_landed(staged, file, landing, conflict_days)
 
 
@@ -86,14 +87,12 @@ class _Staged:
                 self._add(parser.parse(lines))
         self._flush()
         if self.landed_rows + self.rejects.rows == 0:
-            raise FeedProblem(FEED, file.name, "it has no rows", _AGAIN)
+            raise FeedProblem(FEED, file.name, "it is empty, it has no rows", _AGAIN)
+
+    def close(self) -> None:
+        """Finish the staged files."""
         for part in [*self.parts.values(), self.rejects]:
             part.close()
-
-    def abandon(self) -> None:
-        """Let go of the staged files."""
-        for part in [*self.parts.values(), self.rejects]:
-            part.abandon()
 
     def _pieces(
         self, file: FeedFile, stream: DeliveredStream, connection: duckdb.DuckDBPyConnection
@@ -166,7 +165,7 @@ def _parquet_lines(
         while piece := stream.read(1 << 20):
             local.write(piece)
     if copy.stat().st_size == 0:
-        raise FeedProblem(FEED, file.name, "it is empty", _AGAIN)
+        raise FeedProblem(FEED, file.name, "it is empty, it has no rows", _AGAIN)
     number = 1
     try:
         with pq.ParquetFile(copy) as delivered:
@@ -249,7 +248,9 @@ def _replace_landed(staged: _Staged, file: FeedFile, landing: Path, conflict_day
     for usage_day, path in sorted(earlier.items()):
         if usage_day not in staged.parts:
             files.remove(path)
-            path.parent.rmdir()
+            with suppress(OSError):  # Other deliveries may still lie under that usage day.
+                path.parent.rmdir()
+                path.parent.parent.rmdir()
     files.put(stage / "rejected.parquet", of_delivery(landing, "rejected", FEED, day))
     files.put(stage / "collisions.parquet", of_delivery(landing, "collisions", FEED, day))
     files.put(stage / "deliveries.parquet", of_delivery(landing, "deliveries", FEED, day))

@@ -1,0 +1,87 @@
+"""One billing of the warehouse, from the plan to the record of what was billed.
+
+Whoever starts dbt does it inside ``billing_run``: the lock is held, the plan is written, and the
+warehouse counts as unfinished until the block ends without an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from orchestration.plan import BilledState, RunPlan, make_plan, write_plan
+from orchestration.settings import Settings
+from orchestration.warehouse import start_anew, writer_lock
+
+
+class NothingToBill(RuntimeError):
+    """The deliveries do not allow to bill; the message names what is missing and the cure."""
+
+
+@dataclass(frozen=True)
+class BillingRun:
+    """A billing under way."""
+
+    plan: RunPlan
+
+    @property
+    def dbt_arguments(self) -> list[str]:
+        """What to start dbt with; the window is the ledger's, the rest is in the written plan."""
+        return [
+            "build",
+            # Unit tests prove the SQL, not tonight's data: they run in `make test`.
+            "--exclude-resource-type=unit_test",
+            f"--event-time-start={self.plan.ledger_from:%Y-%m-%d}",
+            f"--event-time-end={self.plan.last_day + timedelta(days=1):%Y-%m-%d}",
+        ]
+
+    def __str__(self) -> str:
+        plan = self.plan
+        return (
+            f"Books as of {plan.last_day}: {len(plan.deliveries)} deliveries taken in, "
+            f"{len(plan.touched_days)} usage days to rebuild, ledger from {plan.ledger_from}"
+            + (", warehouse from nothing" if plan.starts_anew else "")
+        )
+
+
+@contextmanager
+def billing_run(settings: Settings, first: date, last: date) -> Iterator[BillingRun]:
+    """Bill what the delivery days ``first`` to ``last`` touch, and anything landed but not billed.
+
+    Raises:
+        NothingToBill: nothing is landed, or a delivery day is missing.
+        WriterBusy: another run holds the warehouse.
+    """
+    with writer_lock(settings):
+        plan = _without_gap(make_plan(settings, first, last))
+        state = BilledState(settings)
+        state.begin()
+        if plan.starts_anew:
+            start_anew(settings)
+            state.begin()
+        write_plan(plan, settings)
+        yield BillingRun(plan)
+        state.complete(plan, settings)
+
+
+def _without_gap(plan: RunPlan | None) -> RunPlan:
+    """Nothing is billed over a gap: the books of a day need every delivery up to it."""
+    if plan is None:
+        raise NothingToBill("No usage delivery is landed without a problem: land a day first")
+    if plan.books_open_on > plan.last_day:
+        raise NothingToBill(
+            f"BOOKS_OPEN_ON={plan.books_open_on} lies after the last delivery, {plan.last_day}: "
+            "there is nothing to bill yet"
+        )
+    if plan.missing_days:
+        first, last = plan.missing_days[0], plan.missing_days[-1]
+        named = ", ".join(str(day) for day in plan.missing_days[:5])
+        more = f" and {len(plan.missing_days) - 5} more" if len(plan.missing_days) > 5 else ""
+        raise NothingToBill(
+            f"Delivery days are missing between the opening of the books and the last delivery: "
+            f"{named}{more}. Bill them with: make bill FROM={first} TO={last} "
+            "(if the feed only begins later, set BOOKS_OPEN_ON to its first day)"
+        )
+    return plan
