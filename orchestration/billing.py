@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from orchestration.plan import BilledState, RunPlan, make_plan, write_plan
+from orchestration.publish import prepare_archive
 from orchestration.settings import Settings
 from orchestration.warehouse import start_anew, writer_lock
 
@@ -62,6 +63,7 @@ def billing_run(settings: Settings, first: date, last: date) -> Iterator[Billing
             start_anew(settings)
             state.begin()
         write_plan(plan, settings)
+        prepare_archive(settings)
         yield BillingRun(plan)
         state.complete(plan, settings)
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from orchestration.plan import BilledState
 from orchestration.settings import Settings
@@ -24,6 +26,38 @@ from orchestration.warehouse import read_warehouse
 
 # Older clients read this storage version too.
 STORAGE_VERSION = "v1.4.0"
+
+_AMOUNT = pa.decimal128(38, 6)
+_RATE = pa.decimal128(18, 6)
+FINAL_INVOICE_LINES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("invoice_line_id", "invoice_id", "customer_id")),
+        *((name, pa.date32()) for name in ("cycle_start", "cycle_end")),
+        *(
+            (name, pa.string())
+            for name in (
+                "line_type",
+                "sku",
+                "description",
+                "cluster",
+                "accelerator",
+                "model_family",
+                "unit",
+                "currency",
+                "facility_ids",
+            )
+        ),
+        ("quantity", _AMOUNT),
+        ("unit_price", pa.decimal128(38, 12)),
+        ("amount", pa.decimal128(18, 2)),
+        ("gpu_minutes", _AMOUNT),
+        ("amortized_cost_per_gpu_minute", _RATE),
+        ("amortized_cost", _AMOUNT),
+        ("renewable_share", _RATE),
+        ("carbon_kg", _AMOUNT),
+        ("is_adjustment", pa.bool_()),
+    ]
+)
 
 
 class NotPublishable(RuntimeError):
@@ -96,6 +130,7 @@ def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
         _require_controls(warehouse)
         staged.mkdir()
         row_counts = _copy(warehouse, marts, staged)
+        _archive_final_invoices(warehouse, settings, name)
         checks = dict(
             warehouse.execute(
                 "select severity || case when passed then ' passed' else ' failed' end, count(*) "
@@ -136,6 +171,34 @@ def _require_controls(warehouse: duckdb.DuckDBPyConnection) -> None:
         raise NotPublishable(
             f"Controls failed, so nothing is published and what was published stays: {listed}"
         )
+
+
+def prepare_archive(settings: Settings) -> None:
+    """Make sure that the archive of final invoices has a file for the models to read."""
+    empty = settings.archive_dir / "final_invoice_lines" / "none.parquet"
+    if not empty.exists():
+        empty.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(FINAL_INVOICE_LINES.empty_table(), empty)
+
+
+def _archive_final_invoices(
+    warehouse: duckdb.DuckDBPyConnection, settings: Settings, name: str
+) -> None:
+    """Write down the invoices that this publication is the first to show as final.
+
+    Before the switch: an invoice that was ever seen as final is in the archive. After a crash in
+    between, the next publication finds it there, and its controls have compared it.
+    """
+    folder = settings.archive_dir / "final_invoice_lines"
+    lines = warehouse.sql(
+        "select * from invoice_lines where status = 'final' and invoice_id not in "
+        "(select invoice_id from read_parquet($1)) order by invoice_line_id",
+        params=[str(folder / "*.parquet")],
+    ).to_arrow_table()
+    if lines.num_rows:
+        staged = folder / f".{name}"
+        pq.write_table(lines.select(FINAL_INVOICE_LINES.names).cast(FINAL_INVOICE_LINES), staged)
+        os.replace(staged, folder / f"{name}.parquet")
 
 
 def _copy(

@@ -104,6 +104,11 @@ class Settings(BaseSettings):
         return self.warehouse_dir / "warehouse.duckdb"
 
     @cached_property
+    def archive_dir(self) -> Path:
+        """Where final invoices are written down for good."""
+        return self.data_dir / "archive"
+
+    @cached_property
     def published_dir(self) -> Path:
         """Where the publications are; ``current`` is what readers open."""
         return self.data_dir / "published"

@@ -158,7 +158,9 @@ def run_job(
     )
 
 
-def differences(one: Path, other: Path, *, but: tuple[str, ...] = ("billing_controls",)) -> dict[str, int]:
+def differences(
+    one: Path, other: Path, *, but: tuple[str, ...] = ("billing_controls",)
+) -> dict[str, int]:
     """Rows that differ between two publications, by table; empty when they are the same books.
 
     Controls are left out: they speak of what a run worked out, not of the books.

@@ -39,3 +39,8 @@ cast(date_trunc('week', {{ day }}) as date)
     {%- endfor %}
 )
 {%- endmacro %}
+
+{#- The distinct values of a column as one text, sorted and comma-separated; NULL if there are none. -#}
+{% macro sorted_list(column) %}{{ return(adapter.dispatch('sorted_list')(column)) }}{% endmacro %}
+{% macro default__sorted_list(column) %}array_to_string(list_sort(list(distinct {{ column }})), ','){% endmacro %}
+{% macro spark__sorted_list(column) %}array_join(array_sort(collect_set({{ column }})), ','){% endmacro %}

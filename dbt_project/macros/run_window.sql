@@ -5,10 +5,10 @@
     and never from the clock.
 #}
 
-{#- A file of the landing area, by its source name; the source() call keeps the lineage. -#}
-{% macro landed(name) -%}
-    {%- set table = source('landing', name) -%}
-    {{- raw_parquet(env_var('DATA_DIR', '../data') ~ '/landing/' ~ table.identifier) -}}
+{#- Files of the landing area (or the archive), by their source name; the source() call keeps the lineage. -#}
+{% macro landed(name, area='landing') -%}
+    {%- set table = source(area, name) -%}
+    {{- raw_parquet(env_var('DATA_DIR', '../data') ~ '/' ~ area ~ '/' ~ table.identifier) -}}
 {%- endmacro %}
 
 {% macro raw_parquet(path) %}{{ return(adapter.dispatch('raw_parquet')(path)) }}{% endmacro %}
@@ -36,6 +36,9 @@
     {%- endif -%}
     {{- listed | join(', ') if listed else "date '1970-01-01'" -}}
 {%- endmacro %}
+
+{#- The partition column of a model, for engines that keep partitions as folders. -#}
+{% macro partitioned_by(column) %}{{ return([column] if target.type == 'spark' else none) }}{% endmacro %}
 
 {#- Replace whole days: partition overwrite on Spark; on DuckDB the pre-hook below clears them. -#}
 {% macro partition_strategy() %}{{ return('insert_overwrite' if target.type == 'spark' else 'append') }}{% endmacro %}

@@ -64,7 +64,8 @@ _LONG_NUMBER = rf":\s*-?[0-9][0-9.]{{{_FLOAT_DIGITS}}}"
 # Beyond this no amount is valid; rounding it to 6 decimals would only cost time.
 _LARGE = Decimal(10) ** 13
 _MICRO = Decimal("0.000001")
-_DAY_US = 86_400_000_000
+_DAY_S = 86_400
+_DAY_US = _DAY_S * 1_000_000
 
 # What is required, in the order of its reasons, and of which rows.
 _REQUIRED = (
@@ -466,7 +467,7 @@ def _rules(lane: str, day: date) -> str:
                         case
                             when duration_s is null then 0
                             when duration_s_amount is null then {_DAY_US}
-                            else (duration_s_amount * 1000000)::bigint
+                            else (least(greatest(duration_s_amount, 0), {_DAY_S}) * 1000000)::bigint
                         end as duration_s_us
                     from (
                         select
@@ -495,7 +496,7 @@ def _detail(day: date) -> str:
                 then substring(rule, 9) || ' is null, absent or empty'
             when rule = 'naive_timestamp' then 'ts is ' || ts || '; it has no offset from UTC'
             when rule = 'negative_quantity'
-                then 'quantity is ' || quantity || '; usage cannot be negative'
+                then 'quantity is ' || quantity_amount || '; usage cannot be negative'
             when rule = 'unknown_meter'
                 then 'meter is ' || left(meter, 80) || '; known are {", ".join(METERS)}'
             when ts_utc::date > date '{day.isoformat()}'

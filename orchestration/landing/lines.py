@@ -43,24 +43,22 @@ def read_lines(stream: DeliveredStream, piece_bytes: int = PIECE_BYTES) -> Itera
     """
     line_number = 1
     rest = b""
-    while True:
-        data = stream.read(piece_bytes)
-        if line_number == 1 and not rest:
+    at_start = True
+    while data := stream.read(piece_bytes):
+        if at_start:
             data = data.removeprefix(_BOM)
+            at_start = False
         end = data.rfind(b"\n") + 1
         if not end:
-            # The end of the file, or a line longer than a whole piece.
-            rest += data
-            if data:
-                continue
-            if rest:
-                yield _split(rest, line_number, ended=False)
-            return
+            rest += data  # A line that is longer than a piece.
+            continue
         whole = rest + data[:end] if rest else data[:end]
         rest = data[end:]
         del data
         yield _split(whole, line_number, ended=True)
         line_number += whole.count(b"\n")
+    if rest:
+        yield _split(rest, line_number, ended=False)
 
 
 def readable(line: bytes) -> str:

@@ -2,7 +2,7 @@
     config(
         materialized = 'incremental',
         incremental_strategy = partition_strategy(),
-        partition_by = ['balance_date'],
+        partition_by = partitioned_by('balance_date'),
         on_schema_change = 'fail',
         pre_hook = "{{ clear_partitions('balance_date >= (select ledger_from from ' ~ ref('stg_run_settings') ~ ')') }}"
     )

@@ -2,7 +2,7 @@
     config(
         materialized = 'incremental',
         incremental_strategy = partition_strategy(),
-        partition_by = ['usage_date'],
+        partition_by = partitioned_by('usage_date'),
         on_schema_change = 'fail',
         pre_hook = "{{ clear_partitions('usage_date in (' ~ touched_days() ~ ')') }}"
     )

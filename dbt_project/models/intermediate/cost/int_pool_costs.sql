@@ -2,7 +2,7 @@
     config(
         materialized = 'incremental',
         incremental_strategy = partition_strategy(),
-        partition_by = ['cost_day'],
+        partition_by = partitioned_by('cost_day'),
         on_schema_change = 'fail',
         pre_hook = "{{ clear_partitions('cost_day in (' ~ touched_days() ~ ')') }}"
     )

@@ -2,7 +2,7 @@
     config(
         materialized = 'incremental',
         incremental_strategy = partition_strategy(),
-        partition_by = ['granted_on'],
+        partition_by = partitioned_by('granted_on'),
         on_schema_change = 'fail',
         pre_hook = "{{ clear_partitions('granted_on >= (select ledger_from from ' ~ ref('stg_run_settings') ~ ')') }}"
     )

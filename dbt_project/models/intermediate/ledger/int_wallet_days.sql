@@ -5,7 +5,7 @@
         event_time = 'posted_on',
         batch_size = 'day',
         begin = '2000-01-01',
-        partition_by = ['posted_on'],
+        partition_by = partitioned_by('posted_on'),
         on_schema_change = 'fail'
     )
 }}

@@ -2,7 +2,7 @@
     config(
         materialized = 'incremental',
         incremental_strategy = partition_strategy(),
-        partition_by = ['usage_day'],
+        partition_by = partitioned_by('usage_day'),
         on_schema_change = 'fail',
         pre_hook = "{{ clear_partitions('usage_day in (' ~ touched_days() ~ ')') }}"
     )

@@ -1,0 +1,193 @@
+{# How full every wallet is at the end of the last delivery day, and how long it will last. #}
+with
+
+settings as (
+
+    select * from {{ ref('stg_run_settings') }}
+
+),
+
+customers as (
+
+    select
+        customers.customer_id,
+        settings.last_day as as_of,
+        {{ cycle_start('settings.last_day', 'customers.billing_anchor_day') }} as cycle_start
+    from {{ ref('customers') }} as customers
+    cross join settings
+
+),
+
+today as (
+
+    select balances.*
+    from {{ ref('credit_balances') }} as balances
+    inner join settings on balances.balance_date = settings.last_day
+
+),
+
+in_cycle as (
+
+    select
+        customers.customer_id,
+        sum(balances.granted_credits) as granted_in_cycle
+    from customers
+    inner join {{ ref('credit_balances') }} as balances
+        on customers.customer_id = balances.customer_id and customers.cycle_start = balances.cycle_start
+    group by customers.customer_id
+
+),
+
+{# The last seven days, days without burn included. #}
+last_week as (
+
+    select
+        balances.customer_id,
+        cast(sum(balances.burned_credits) * 1000000 as bigint) as burned_micro
+    from {{ ref('credit_balances') }} as balances
+    cross join settings
+    where balances.balance_date > settings.last_day - 7
+    group by balances.customer_id
+
+),
+
+posted as (
+
+    select
+        usage_rows.customer_id,
+        {{ sorted_list('usage_rows.cluster') }} as clusters,
+        {{ sorted_list('usage_rows.accelerator') }} as accelerators
+    from {{ ref('usage_daily') }} as usage_rows
+    inner join customers
+        on usage_rows.customer_id = customers.customer_id and usage_rows.cycle_start = customers.cycle_start
+    group by usage_rows.customer_id
+
+),
+
+live_grants as (
+
+    select
+        wallets.customer_id,
+        wallets.expires_on,
+        sum(wallets.closing_micro) as closing_micro
+    from {{ ref('int_wallet_days') }} as wallets
+    inner join settings on wallets.posted_on = settings.last_day
+    where wallets.closing_micro > 0
+    group by wallets.customer_id, wallets.expires_on
+
+),
+
+expiries as (
+
+    select
+        customer_id,
+        max(coalesce(expires_on, date '9999-12-31')) as last_expiry_on,
+        min(expires_on) as next_expiry_on
+    from live_grants
+    group by customer_id
+
+),
+
+next_expiries as (
+
+    select
+        expiries.customer_id,
+        expiries.last_expiry_on,
+        expiries.next_expiry_on,
+        live_grants.closing_micro as next_expiry_micro
+    from expiries
+    left join live_grants
+        on expiries.customer_id = live_grants.customer_id and expiries.next_expiry_on = live_grants.expires_on
+
+),
+
+thresholds as (
+
+    select days.*
+    from {{ ref('int_depletion_days') }} as days
+    inner join settings on days.balance_date = settings.last_day
+
+),
+
+auto_purchases as (
+
+    select distinct subscriptions.customer_id
+    from {{ ref('stg_plan_subscriptions') }} as subscriptions
+    cross join settings
+    where
+        subscriptions.auto_purchase_sku is not null
+        and settings.last_day >= subscriptions.starts_on
+        and (subscriptions.ends_on is null or settings.last_day < subscriptions.ends_on)
+
+),
+
+gauges as (
+
+    select
+        customers.customer_id,
+        customers.as_of,
+        customers.cycle_start,
+        {{ next_cycle_start('customers.cycle_start') }} as cycle_end,
+        coalesce(today.closing_credits, 0) as balance,
+        coalesce(in_cycle.granted_in_cycle, 0) as granted_in_cycle,
+        coalesce(today.burned_in_cycle, 0) as burned_in_cycle,
+        coalesce(today.depletion, 0) as depletion,
+        coalesce(last_week.burned_micro, 0) as week_burned_micro,
+        cast(coalesce(today.closing_credits, 0) * 1000000 as bigint) as balance_micro,
+        posted.clusters,
+        posted.accelerators,
+        auto_purchases.customer_id is not null as auto_purchase,
+        next_expiries.last_expiry_on,
+        next_expiries.next_expiry_on,
+        next_expiries.next_expiry_micro,
+        thresholds.pre_alert_depletion,
+        thresholds.hard_cap_depletion
+    from customers
+    left join today on customers.customer_id = today.customer_id
+    left join in_cycle on customers.customer_id = in_cycle.customer_id
+    left join last_week on customers.customer_id = last_week.customer_id
+    left join posted on customers.customer_id = posted.customer_id
+    left join auto_purchases on customers.customer_id = auto_purchases.customer_id
+    left join next_expiries on customers.customer_id = next_expiries.customer_id
+    left join thresholds on customers.customer_id = thresholds.customer_id
+
+),
+
+projected as (
+
+    select
+        *,
+        case
+            when last_expiry_on is null then as_of + 1
+            {# A wallet that lasts for centuries has no date worth naming. #}
+            when week_burned_micro > 0 then as_of + 1 + cast(least({{ int_div(
+                wide('balance_micro') ~ ' * 7', 'nullif(week_burned_micro, 0)'
+            ) }}, 1000000) as int)
+        end as depletes_on
+    from gauges
+
+)
+
+select
+    customer_id,
+    as_of,
+    cycle_start,
+    cycle_end,
+    cast(balance as decimal(38, 6)) as balance,
+    cast(granted_in_cycle as decimal(38, 6)) as granted_in_cycle,
+    cast(burned_in_cycle as decimal(38, 6)) as burned_in_cycle,
+    cast(depletion as decimal(18, 6)) as depletion,
+    {{ from_micro(divide_rounded('week_burned_micro', '7')) }} as mean_daily_burn,
+    case when week_burned_micro > 0 and coalesce(depletes_on <= last_expiry_on, true) then depletes_on end
+        as projected_depletion_date,
+    clusters,
+    accelerators,
+    auto_purchase,
+    next_expiry_on,
+    {{ from_micro('next_expiry_micro') }} as next_expiry_credits,
+    case
+        when depletion >= hard_cap_depletion then 'capped'
+        when depletion >= pre_alert_depletion then 'warning'
+        else 'ok'
+    end as status
+from projected

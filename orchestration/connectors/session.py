@@ -1,0 +1,191 @@
+"""Asking a service over HTTPS: bounded, patient, and silent about tokens.
+
+Retries, back-off and Retry-After are urllib3's; the limits on time and size are ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote, quote_plus, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
+
+RETRIES = 5
+CONNECT_SECONDS = 10
+READ_SECONDS = 60
+ANSWER_SECONDS = 300
+"""How long one answer may take from its first byte to its last."""
+ANSWER_BYTES = 64 << 20
+LONGEST_WAIT_SECONDS = 120
+"""No back-off and no Retry-After makes a request wait longer."""
+
+_BUSY = frozenset({429, 500, 502, 503, 504})
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+# These write URLs or parameters, in which ENTSO-E's token is.
+_TALKATIVE = (
+    "entsoe.decorators",
+    "entsoe.entsoe",
+    "requests.sessions",
+    "urllib3.connection",
+    "urllib3.connectionpool",
+    "urllib3.util.retry",
+)
+
+
+class Busy(requests.RequestException):
+    """The service still answered 429 or 5xx after the last try."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(f"status {status}")
+
+
+class TooMuch(requests.RequestException):
+    """An answer is too large or takes too long to read."""
+
+
+class _Retry(Retry):
+    """urllib3's retries, with a wait before the first of them, too."""
+
+    def get_backoff_time(self) -> float:
+        """Seconds to wait before the next try: exponential, with jitter."""
+        first = self.backoff_factor + random.uniform(0, self.backoff_jitter)
+        return super().get_backoff_time() or first
+
+
+class _Adapter(HTTPAdapter):
+    """Sends a request with retries and timeouts, and reads its answer within the limits."""
+
+    def __init__(self, backoff_seconds: float, answer_bytes: int) -> None:
+        self._answer_bytes = answer_bytes
+        retry = _Retry(
+            total=RETRIES,
+            status_forcelist=_BUSY,
+            backoff_factor=backoff_seconds,
+            backoff_jitter=backoff_seconds,
+            backoff_max=LONGEST_WAIT_SECONDS,
+            retry_after_max=LONGEST_WAIT_SECONDS,
+            raise_on_status=False,
+        )
+        super().__init__(max_retries=retry)
+
+    def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:  # type: ignore[override]
+        """Send a request and read the whole answer.
+
+        Raises:
+            Busy: 429 or 5xx until the last try.
+            TooMuch: the answer goes beyond ANSWER_BYTES or ANSWER_SECONDS.
+        """
+        url = urlsplit(request.url or "")
+        if url.scheme != "https" and url.hostname not in _LOOPBACK:
+            raise requests.exceptions.InvalidSchema("only https is spoken")
+        how |= {"stream": True, "timeout": how.get("timeout") or (CONNECT_SECONDS, READ_SECONDS)}
+        for tries_left in (1, 0):
+            response = super().send(request, **how)
+            if response.status_code in _BUSY:
+                response.close()
+                raise Busy(response.status_code)
+            try:
+                self._read(response)
+                break
+            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+                # The answer broke off: urllib3 retries only up to the answer's head.
+                response.close()
+                if not tries_left:
+                    raise
+        return response
+
+    def _read(self, response: requests.Response) -> None:
+        deadline = time.monotonic() + ANSWER_SECONDS
+        content = bytearray()
+        for piece in response.iter_content(1 << 16):
+            content += piece
+            if len(content) > self._answer_bytes or time.monotonic() > deadline:
+                response.close()
+                raise TooMuch("the answer is too large or too slow")
+        response._content = bytes(content)
+
+
+class PoliteSession(requests.Session):
+    """A session for one service.
+
+    Args:
+        follow_redirects: only for a service that gets no token; a redirect could take it along.
+        backoff_seconds: the first wait; each further one is twice as long, plus a random part.
+        answer_bytes: the largest answer that is read, unpacked.
+    """
+
+    def __init__(
+        self,
+        *,
+        follow_redirects: bool = False,
+        backoff_seconds: float = 1.0,
+        answer_bytes: int = ANSWER_BYTES,
+    ) -> None:
+        super().__init__()
+        self.max_redirects = 5 if follow_redirects else 0
+        adapter = _Adapter(backoff_seconds, answer_bytes)
+        self.mount("https://", adapter)
+        self.mount("http://", adapter)
+
+
+def in_words(error: Exception, variable: str | None = None) -> tuple[str, str]:
+    """What went wrong with a request, and the cure; never the error's text, which holds the URL.
+
+    Args:
+        variable: the environment variable with the service's token, if it has one.
+    """
+    later = "Land the feed again later"
+    if isinstance(error, requests.TooManyRedirects):
+        return "the service redirects to another address", "Check the network and its proxies"
+    status: int | None = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403) and variable:
+        return (
+            f"the service refuses the token (status {status})",
+            f"Check {variable} and what its plan includes",
+        )
+    if status is not None:
+        return f"the service answered with status {status}", "Check the zone's code"
+    if isinstance(error, Busy):
+        return f"the service answered {RETRIES + 1} times with status {error.status}", later
+    if isinstance(error, TooMuch):
+        return "the answer is too large or takes too long", later
+    if isinstance(error, requests.exceptions.SSLError):
+        return "the service's certificate cannot be verified", "Check the network and its proxies"
+    if isinstance(error, requests.Timeout):
+        return "the service does not answer in time", later
+    if isinstance(error, requests.RequestException):
+        return f"the service cannot be reached ({type(error).__name__})", later
+    return (
+        f"the answer cannot be understood ({type(error).__name__})",
+        "Check the zone's code, and that the extra's package is of the pinned version",
+    )
+
+
+@contextmanager
+def unlogged(token: str) -> Iterator[None]:
+    """Keep a token out of what the HTTP libraries log, at any level."""
+
+    def redact(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if any(spelling in text for spelling in spellings):
+            for spelling in spellings:
+                text = text.replace(spelling, "***")
+            record.msg, record.args = text, None
+        return True
+
+    spellings = {token, quote(token, safe=""), quote_plus(token)}
+    for name in _TALKATIVE:
+        logging.getLogger(name).addFilter(redact)
+    try:
+        yield
+    finally:
+        for name in _TALKATIVE:
+            logging.getLogger(name).removeFilter(redact)
