@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 SAMPLE := data/sample_feeds
 
-.PHONY: run test bill lint ui docs clean
+.PHONY: run test bill explain lint ui
 
 .venv/.installed: requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name it with PYTHON=..."; exit 1; }
@@ -26,7 +26,7 @@ bill: .venv/.installed
 
 ## test: every test
 test: .venv/.installed
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 ## lint: what CI checks besides the tests; sqlfluff compiles the models, so it needs a billed sample
 lint: run
@@ -35,6 +35,11 @@ lint: run
 	@DATA_DIR=$(CURDIR)/data DBT_SEEDS_PATH=../data/seeds DBT_TARGET_PATH=$(CURDIR)/data/dbt/target \
 		$(BIN)/sqlfluff lint --processes 1 dbt_project/models
 	@$(BIN)/dg check defs
+
+## explain: take an invoice line down to the delivered events, with sums that add up at every step
+explain: .venv/.installed
+	@test -n "$(LINE)" || { echo "Usage: make explain LINE=<invoice_line_id>"; exit 2; }
+	@$(BIN)/python -m orchestration.explain "$(LINE)"
 
 ## ui: the Dagster UI on http://127.0.0.1:3000
 ui: .venv/.installed

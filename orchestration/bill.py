@@ -38,7 +38,6 @@ def _bill(settings: Settings, first: date, last: date) -> int:
     from orchestration.definitions import defs
     from orchestration.summary import summarize
 
-
     job = defs().resolve_job_def("nightly")
     range_tags = {
         "dagster/asset_partition_range_start": first.isoformat(),

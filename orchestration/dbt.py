@@ -35,9 +35,7 @@ def _is_stale(manifest: Path) -> bool:
         return True
     made = manifest.stat().st_mtime
     sources = (
-        path
-        for pattern in ("**/*.sql", "**/*.yml")
-        for path in DBT_PROJECT_DIR.glob(pattern)
+        path for pattern in ("**/*.sql", "**/*.yml") for path in DBT_PROJECT_DIR.glob(pattern)
     )
     return any(path.stat().st_mtime > made for path in sources)
 

@@ -14,15 +14,15 @@ import argparse
 import difflib
 import glob
 import json
+import re
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -41,6 +41,7 @@ _MISMATCHES_SHOWN = 5
 _FAILED = "DOES NOT ADD UP"
 _ZERO = Fraction(0)
 
+_VALID = "valid_from <= $day and (valid_to is null or $day < valid_to)"
 # Units of the warehouse's integers, by the ending of their names.
 _SCALES = {"_micro": 10**6, "_pico": 10**12}
 
@@ -149,6 +150,11 @@ def _decimals(number: Fraction) -> int:
     return len(shown(number).rstrip(".").partition(".")[2])
 
 
+def _many(number: Fraction | int, noun: str) -> str:
+    """``1 day``, ``2 days``."""
+    return f"{shown(Fraction(number))} {noun}{'' if number == 1 else 's'}"
+
+
 def _sum(rows: Iterable[Row], column: str) -> Fraction:
     return sum((row[column] or _ZERO for row in rows), _ZERO)
 
@@ -188,13 +194,15 @@ class Page:
         self.say(text)
         self.say("-" * len(text))
 
-    def equals(self, what: str, found: Fraction, other: str, expected: Fraction | None) -> None:
+    def equals(
+        self, what: str, found: Fraction, other: str, expected: Fraction | None, least: int = 0
+    ) -> None:
         """Say whether a figure is the one that it should be; both, if it is not."""
         if found == expected:
-            self.say(f"  {what} {shown(found)} equals {other}: yes")
+            self.say(f"  {what} {shown(found, least)} equals {other}: yes")
         else:
-            wanted = "missing" if expected is None else shown(expected)
-            self.fail(f"{what} is {shown(found)}, {other} is {wanted}")
+            wanted = "missing" if expected is None else shown(expected, least)
+            self.fail(f"{what} is {shown(found, least)}, {other} is {wanted}")
 
     def each_equals(
         self, what: str, compared: Iterable[tuple[str, Fraction, Fraction | None]]
@@ -285,9 +293,10 @@ class Books:
         """Rows of a query; parameters are never part of its text.
 
         Decimals come as fractions, and so do the warehouse's integers: ``credits_micro``, in
-        millionths, comes as ``credits``.
+        millionths, comes as ``credits``. Parameters that the text does not name are left out.
         """
-        self._connection.execute(sql, parameters or None)
+        named = {name: parameters[name] for name in re.findall(r"\$(\w+)", sql)}
+        self._connection.execute(sql, named or None)
         names = [column[0] for column in self._connection.description or ()]
         scales = [
             next((scale for ending, scale in _SCALES.items() if name.endswith(ending)), None)
@@ -314,22 +323,18 @@ class Books:
         return next(iter(self.rows(sql, **parameters)), None)
 
     def version(self, seed: str, sku: str, day: date) -> Row:
-        """The version of a SKU of plans or packs on a day; empty if there is none."""
-        found = self.rows(
-            f"select * from {seed} where sku = $sku "
-            "and valid_from <= $day and (valid_to is null or $day < valid_to)",
-            sku=sku,
-            day=day,
-        )
-        return found[0] if found else {}
+        """The version of a SKU of plans or packs on a day."""
+        found = self.rows(f"select * from {seed} where sku = $sku and {_VALID}", sku=sku, day=day)
+        if not found:
+            raise _Gone(f"{seed} no longer has {sku} on {day}")
+        return found[0]
 
     def tiers(self, sku: str, charge: str, day: date) -> list[Row]:
         """The price tiers of a charge on a day, lowest first."""
         return self.rows(
             "select mode, tier, from_units_micro, up_to_units_micro, unit_price_pico, "
             "flat_fee_micro, package_size_micro from stg_price_tiers "
-            "where sku = $sku and charge = $charge "
-            "and valid_from <= $day and (valid_to is null or $day < valid_to) order by tier",
+            f"where sku = $sku and charge = $charge and {_VALID} order by tier",
             sku=sku,
             charge=charge,
             day=day,
@@ -357,22 +362,24 @@ def _open_books(settings: Settings) -> Iterator[Books]:
         raise NothingToExplain(
             f"Nothing is published in {settings.published_dir}: bill first (make bill, or make run)"
         ) from None
-    try:
-        with read_warehouse(settings) as connection:
-            # ATTACH takes no parameter; the path is a setting, not what was asked for.
-            path = str(current / "marts.duckdb").replace("'", "''")
-            connection.execute(f"attach '{path}' as published (read_only)")
-            state = BilledState(settings)
-            if not state.is_complete() or state.read()["last_day"] != manifest["last_delivery_day"]:
-                raise NothingToExplain(
-                    "The warehouse is not the one that was published: a billing since then did "
-                    "not finish or did not publish. Bill again, then explain"
-                )
-            yield Books(connection, settings, manifest)
-    except duckdb.IOException as error:
-        raise NothingToExplain(
-            f"The warehouse cannot be read, most likely because a run is writing it ({error})"
-        ) from None
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(read_warehouse(settings))
+        except duckdb.IOException as error:
+            raise NothingToExplain(
+                "The warehouse cannot be opened; if a run is writing it, wait for the run to end "
+                f"({error})"
+            ) from None
+        state = BilledState(settings)
+        if not state.is_complete() or state.read()["last_day"] != manifest["last_delivery_day"]:
+            raise NothingToExplain(
+                "The warehouse is not the one that was published: a billing since then did not "
+                "finish, or did not publish. Bill again, then explain"
+            )
+        # ATTACH takes no parameter; the path is a setting, not what was asked for.
+        path = str(current / "marts.duckdb").replace("'", "''")
+        connection.execute(f"attach '{path}' as published (read_only)")
+        yield Books(connection, settings, manifest)
 
 
 # --- one line -----------------------------------------------------------------------------------
@@ -390,6 +397,13 @@ class _Trace:
         self.cycle: date = line["cycle_start"]
         key = line["invoice_line_id"].removeprefix(f"{line['invoice_id']}/{line['line_type']}/")
         self.key: str = key.removesuffix("/adjustment") if line["is_adjustment"] else key
+        self.known = {
+            **line,
+            "customer": self.customer,
+            "cycle": self.cycle,
+            "key": self.key,
+            "last_day": books.last_day,
+        }
         self.kinds: dict[str, Callable[[], list[Row]]] = {
             "base_credits": self._plan,
             "term_discount": self._plan,
@@ -447,6 +461,13 @@ class _Trace:
                 "in contracts/adjustments."
             )
 
+    def _rows(self, sql: str, **parameters: Any) -> list[Row]:
+        """Rows of a query; it may name the line's own columns, ``customer``, ``cycle``, ``key``."""
+        return self.books.rows(sql, **(self.known | parameters))
+
+    def _one(self, sql: str, **parameters: Any) -> Row | None:
+        return next(iter(self._rows(sql, **parameters)), None)
+
     # --- what each kind of line is made of ---
 
     def _plan(self) -> list[Row]:
@@ -462,12 +483,12 @@ class _Trace:
         )
         granted_on, sku = charge["granted_on"], charge["sku"]
         plan = self.books.version("plans", sku, granted_on)
-        full = plan.get("included_credits", _ZERO) * charge["quantity"]
+        full = plan["included_credits"] * charge["quantity"]
         page.say(
             f"  {shown(plan.get('included_credits', _ZERO))} credits of {sku} × "
             f"{charge['quantity']} = {shown(full)} credits a cycle"
         )
-        list_price = self._price(sku, "base", granted_on, full, "credits")
+        list_price = self._price(sku, "base", granted_on, full, "credit")
         share = Fraction(charge["active_days"], charge["cycle_days"])
         days = f"{charge['active_days']} of {charge['cycle_days']} days"
         quantity = rounded(full * share, 6)
@@ -494,10 +515,9 @@ class _Trace:
         return self._grants({charge["grant_id"]: net} if quantity else {})
 
     def _discount(self, sku: str, day: date, months: int) -> Fraction:
-        found = self.books.one(
+        found = self._one(
             "select min_commit_months, discount_rate from term_discounts "
-            "where sku = $sku and min_commit_months <= $months "
-            "and valid_from <= $day and (valid_to is null or $day < valid_to) "
+            f"where sku = $sku and min_commit_months <= $months and {_VALID} "
             "order by min_commit_months desc limit 1",
             sku=sku,
             months=months,
@@ -522,10 +542,10 @@ class _Trace:
         )
         packs = Fraction(order["quantity"])
         page.say(f"  ordered at {order['ordered_at']:%Y-%m-%dT%H:%M:%SZ}")
-        price = self._price(order["sku"], "pack", order["granted_on"], packs, "packs")
-        self._is_line(packs, rounded(rounded(price, 6) / packs, 12), price)
+        price = self._price(order["sku"], "pack", order["granted_on"], packs, "pack")
+        self._is_line(packs, rounded(price / packs, 12), price)
         pack = self.books.version("packs", order["sku"], order["granted_on"])
-        included = pack.get("included_credits", _ZERO)
+        included = pack["included_credits"]
         credits = included * packs
         page.say(
             f"  {shown(included)} credits × {shown(packs)} = {shown(credits)}, to burn from "
@@ -540,41 +560,39 @@ class _Trace:
         page = self.page
         bought = self._needed(
             "purchase",
-            "select *, credits_micro as granted_credits_micro from int_wallet_days "
+            "select * from int_wallet_days "
             "where customer_id = $customer and cycle_start = $cycle and grant_id = $key "
             "and source = 'auto_purchase' and granted_on = posted_on",
         )
         day = bought["granted_on"]
-        wallets = self.books.rows(
+        wallets = self._rows(
             "select grant_id, granted_on, origin_id, packs, opening_micro, granted_micro, "
             "burned_micro, burned_in_cycle_micro from int_wallet_days "
             "where customer_id = $customer and posted_on = $day",
-            customer=self.customer,
             day=day,
         )
         others = [wallet for wallet in wallets if wallet["grant_id"] != self.key]
         burned_before = _sum(wallets, "burned_in_cycle") - _sum(wallets, "burned")
         balance = _sum(others, "opening") + _sum(others, "granted")
         used = _sum((t for t in self._transfers([day]) if t["kind"] != "refund"), "credits")
-        subscription = self.books.one(
+        subscription = self._one(
             "select sku, max_auto_purchases_per_cycle as allowed from stg_plan_subscriptions "
             "where subscription_id = $subscription_id",
             subscription_id=bought["origin_id"],
         )
-        plan = self.books.version("plans", (subscription or {}).get("sku", ""), day)
-        pack = self.books.version("packs", bought["sku"], day)
-        cap, size = plan.get("hard_cap_depletion"), pack.get("included_credits")
-        if subscription is None or not cap or not size:
-            raise _Gone("the catalog no longer has the plan or the pack of this purchase")
+        if subscription is None:
+            raise _Gone(f"the contracts no longer have {bought['origin_id']}")
+        cap = self.books.version("plans", subscription["sku"], day)["hard_cap_depletion"]
+        size = self.books.version("packs", bought["sku"], day)["included_credits"]
         after, granted = burned_before + used, burned_before + balance
         needed = Fraction((after / cap - granted) // size + 1)
         page.say(
-            f"  On {day}: {shown(burned_before)} burned in the cycle + {shown(used)} used "
-            f"= {shown(after)}; {shown(burned_before)} + balance {shown(balance)} = {shown(granted)}"
+            f"  On {day}: {shown(burned_before)} burned in the cycle + {shown(used)} used = "
+            f"{shown(after)}; {shown(burned_before)} + balance {shown(balance)} = {shown(granted)}"
         )
         page.say(
             f"  depletion below {shown(cap * 100)} %: floor(({shown(after)} / {shown(cap)} "
-            f"- {shown(granted)}) / {shown(size)}) + 1 = {shown(needed)} packs of {bought['sku']}"
+            f"- {shown(granted)}) / {shown(size)}) + 1 = {_many(needed, 'pack')} of {bought['sku']}"
         )
         packs = needed
         if subscription["allowed"] is not None:
@@ -587,23 +605,20 @@ class _Trace:
             packs = min(needed, left)
             page.say(
                 f"  allowed in the cycle {subscription['allowed']}, bought before {before}: "
-                f"{shown(packs)} packs"
+                f"{_many(packs, 'pack')}"
             )
-        price = self._price(bought["sku"], "pack", day, packs, "packs")
-        self._is_line(packs, rounded(rounded(price, 6) / packs, 12) if packs else _ZERO, price)
+        price = self._price(bought["sku"], "pack", day, packs, "pack")
+        self._is_line(packs, rounded(price / packs, 12) if packs else _ZERO, price)
         return self._grants({self.key: rounded(price, 6)}, packs * size)
 
     def _burst_surcharge(self) -> list[Row]:
         """Credits of the minutes above the plan's concurrency that a burst window let through."""
         page, line = self.page, self.line
-        hours = self.books.rows(
+        hours = self._rows(
             "select * from int_burst_hours where customer_id = $customer and cycle_start = $cycle "
             "and is_adjustment = $is_adjustment and pack_sku = $sku "
             "and surcharge_unit_price_pico = cast($unit_price as hugeint) and burst_micro > 0 "
             "order by posting_date, usage_day, hour_of_day",
-            customer=self.customer,
-            cycle=self.cycle,
-            is_adjustment=line["is_adjustment"],
             sku=line["sku"],
             unit_price=str(int(line["unit_price"] * 10**12)),
         )
@@ -615,7 +630,7 @@ class _Trace:
         )
         page.say("  Burst credits of an hour = credits of the hour × burst minutes / minutes.")
         credits: dict[date, Fraction] = defaultdict(Fraction)
-        prices: dict[tuple[str, Fraction], Fraction] = {}
+        prices: dict[tuple[str, Fraction, Fraction], date] = {}
         table, checks = [], []
         for hour in hours:
             day, number = hour["usage_day"], hour["hour_of_day"]
@@ -628,12 +643,11 @@ class _Trace:
             burst_credits = rounded(whole["credits"] * burst / whole["minutes"], 12)
             credits[hour["posting_date"]] += burst_credits
             included = plan["included_credits"] * plan["quantity"]
-            prices[(plan["sku"], included)] = self._surcharge_price(plan, included, day, window)
+            priced = self._surcharge_price(plan, included, day, window)
+            prices.setdefault((plan["sku"], included, priced), day)
             hour_name = f"{day} {number:02d}:00"
-            table.append(
-                [hour_name, hour["posting_date"], window["order_id"], whole["minutes"], 60 * gpus]
-                + [excess, burst, whole["credits"], burst_credits]
-            )
+            figures = [whole["minutes"], 60 * gpus, excess, burst, whole["credits"], burst_credits]
+            table.append([hour_name, hour["posting_date"], window["order_id"], *figures])
             checks.append((f"{hour_name} burst minutes", burst, hour["burst"]))
             checks.append((f"{hour_name} burst credits", burst_credits, hour["burst_credits"]))
         header = ["hour", "posted on", "window of", "minutes", "limit", "excess", "burst"]
@@ -646,12 +660,12 @@ class _Trace:
             [[day, of_day] for day, of_day in by_day.items()],
             ["sum", quantity],
         )
-        for (sku, included), price in prices.items():
-            self._price(sku, "base", hours[0]["usage_day"], included, "credits")
+        for (sku, included, price), day in prices.items():
+            self._price(sku, "base", day, included, "credit")
             page.say(
                 f"  {sku}: list price / {shown(included)} credits × surcharge rate = {shown(price)}"
             )
-            page.equals("  unit price", price, "the line's", line["unit_price"])
+            page.equals("surcharge per credit", price, "the line's", line["unit_price"])
         page.say(f"  {shown(quantity)} × {shown(line['unit_price'])}")
         self._is_line(quantity, line["unit_price"], quantity * line["unit_price"])
 
@@ -664,11 +678,10 @@ class _Trace:
             if (row["usage_date"], row["posting_date"]) in pairs and not row["is_dedicated"]
         ]
         self._usage("All usage of the days with burst hours", rows)
-        by_hours = self.books.one(
+        by_hours = self._one(
             "select coalesce(sum(gpu_minutes_micro), 0) as minutes_micro from int_usage_hours "
             "where customer_id = $customer and not is_dedicated and (usage_day, posting_date) in "
             "(select (unnest($usage_days::date[]), unnest($posting_dates::date[])))",
-            customer=self.customer,
             usage_days=[pair[0] for pair in sorted(pairs)],
             posting_dates=[pair[1] for pair in sorted(pairs)],
         )
@@ -682,13 +695,12 @@ class _Trace:
 
     def _hour(self, hour: Row) -> Row:
         """Minutes and credits, unrounded, of a customer in a clock hour."""
-        return self.books.rows(
+        return self._rows(
             "select coalesce(sum(gpu_minutes_micro), 0) as minutes_micro, "
             "coalesce(sum(cast(gpu_minutes_micro as hugeint) * credit_rate_micro), 0) "
             "as credits_pico from int_usage_hours where customer_id = $customer "
             "and usage_day = $usage_day and posting_date = $posting_date "
             "and hour_of_day = $hour and not is_dedicated",
-            customer=self.customer,
             usage_day=hour["usage_day"],
             posting_date=hour["posting_date"],
             hour=hour["hour_of_day"],
@@ -696,21 +708,22 @@ class _Trace:
 
     def _plan_on(self, day: date) -> Row:
         """The customer's plan on a day, with the subscription's quantity."""
-        subscription = self.books.one(
+        subscription = self._one(
             "select sku, quantity from stg_plan_subscriptions where customer_id = $customer "
             "and starts_on <= $day and (ends_on is null or $day < ends_on)",
-            customer=self.customer,
             day=day,
         )
-        plan = self.books.version("plans", subscription["sku"], day) if subscription else {}
-        if subscription is None or not plan:
+        if subscription is None:
             raise _Gone(f"the contracts no longer have a plan of this customer on {day}")
+        plan = self.books.version("plans", subscription["sku"], day)
+        if plan["base_concurrency"] is None:
+            raise _Gone(f"{plan['sku']} no longer limits its concurrency on {day}")
         return {**plan, "quantity": subscription["quantity"]}
 
     def _window(self, day: date, hour: int) -> Row:
         """The burst window that counts in a clock hour: largest multiplier, then earliest order."""
         start = datetime(day.year, day.month, day.day, hour)
-        windows = self.books.rows(
+        windows = self._rows(
             "select orders.order_id, orders.ordered_at, packs.* from orders "
             "inner join packs on orders.sku = packs.sku and packs.kind = 'burst' "
             "and cast(orders.ordered_at as date) >= packs.valid_from and (packs.valid_to is null "
@@ -719,31 +732,26 @@ class _Trace:
             "and date_trunc('hour', orders.ordered_at) <= $start "
             "and $start < date_trunc('hour', orders.ordered_at) "
             "+ packs.validity_hours * interval 1 hour",
-            customer=self.customer,
             start=start,
         )
         if not windows:
             raise _Gone(f"no order opens a burst window at {start:%Y-%m-%d %H}:00")
         return min(
-            windows,
-            key=lambda w: (-w["concurrency_multiplier"], w["ordered_at"], w["order_id"]),
+            windows, key=lambda w: (-w["concurrency_multiplier"], w["ordered_at"], w["order_id"])
         )
 
     def _surcharge_price(self, plan: Row, included: Fraction, day: date, window: Row) -> Fraction:
         tiers = self.books.tiers(plan["sku"], "base", day)
         list_price = sum((amount for _, amount in _tier_prices(tiers, included)), _ZERO)
         per_credit = rounded(list_price / included, 12) if included else _ZERO
-        return rounded(per_credit * window["surcharge_rate"], 12)
+        return rounded(per_credit * (window["surcharge_rate"] or _ZERO), 12)
 
     def _overage(self) -> list[Row]:
         """Credits beyond the wallets, at the price of the cycle's tiers."""
         page, line = self.page, self.line
-        days = self.books.rows(
+        days = self._rows(
             "select * from int_overage_days where customer_id = $customer "
-            "and cycle_start = $cycle and sku = $key order by posted_on",
-            customer=self.customer,
-            cycle=self.cycle,
-            key=self.key,
+            "and cycle_start = $cycle and sku = $key order by posted_on"
         )
         if not days:
             raise _Gone("the books hold no overage for it any more")
@@ -760,14 +768,14 @@ class _Trace:
             f"{shown(regular)} of them of regular usage"
         )
         plan = self.books.version("plans", self.key, priced_on)
-        if plan.get("overage_policy") == "waive":
+        if plan["overage_policy"] == "waive":
             page.say(f"  {self.key} waives overage: price 0")
             price = price_of_all = _ZERO
         else:
-            price = self._price(self.key, "overage", priced_on, regular, "regular credits")
+            price = self._price(self.key, "overage", priced_on, regular, "regular credit")
             price_of_all = price
             if line["is_adjustment"]:
-                price_of_all = self._price(self.key, "overage", priced_on, total, "credits in all")
+                price_of_all = self._price(self.key, "overage", priced_on, total, "credit")
                 page.say(f"  {shown(price_of_all)} - {shown(price)} of regular usage")
                 price = price_of_all - price
             elif regular != total:
@@ -785,7 +793,7 @@ class _Trace:
             rounded(price_of_all, 6),
         )
         self._compare_days(dates, posted)
-        self._usage(f"Usage posted on these {len(dates)} days", rows)
+        self._usage(f"Usage posted on {_many(len(dates), 'day')}", rows)
         self._parts_of_days("overage", rows, posted, total)
         return rows
 
@@ -794,7 +802,7 @@ class _Trace:
         page, line = self.page, self.line
         rows = [
             row
-            for row in self._usage_rows("daily.cycle_start = $cycle", cycle=self.cycle)
+            for row in self._usage_rows("daily.cycle_start = $cycle")
             if not row["is_dedicated"] and row["plan_sku"] == self.key
         ]
         if not rows:
@@ -803,7 +811,7 @@ class _Trace:
             day: self.books.version("plans", self.key, day)
             for day in {row["posting_date"] for row in rows}
         }
-        markup = terms[max(terms)].get("energy_markup_rate", _ZERO)
+        markup = terms[max(terms)]["energy_markup_rate"] or _ZERO
         regular = [row for row in rows if not row["is_adjustment"]]
         surcharges = {}
         for name, part in (("all usage", rows), ("regular usage", regular)):
@@ -830,11 +838,11 @@ class _Trace:
     def _energy_formula(
         self, name: str, rows: list[Row], terms: dict[date, Row], markup: Fraction
     ) -> Fraction:
-        """The surcharge of some rows: max(0, cost - kWh × baseline) × (1 + markup), to 6 places."""
+        """The surcharge of some rows: max(0, cost - kWh × baseline) × (1 + markup)."""
         by_baseline: dict[Fraction, list[Row]] = defaultdict(list)
         for row in rows:
-            baseline = terms[row["posting_date"]].get("energy_baseline_per_kwh", _ZERO)
-            by_baseline[baseline].append(row)
+            baseline = terms[row["posting_date"]]["energy_baseline_per_kwh"]
+            by_baseline[baseline or _ZERO].append(row)
         excess = _ZERO
         for baseline, part in sorted(by_baseline.items()):
             cost, kwh = _sum(part, "energy_cost"), _sum(part, "busy_kwh")
@@ -847,12 +855,12 @@ class _Trace:
         self.page.say(
             f"  {name}: max(0, {shown(excess)}) × {shown(1 + markup)} = {shown(surcharge)}"
         )
-        return rounded(surcharge, 6)
+        return surcharge
 
     def _kwh(self, rows: list[Row]) -> Iterator[tuple[str, Fraction, Fraction]]:
         watts = {
             (place["cluster"], place["accelerator"]): place["watts"]
-            for place in self.books.rows(
+            for place in self._rows(
                 "select clusters.cluster, accelerators.accelerator, "
                 "cast(accelerators.busy_watts as decimal(18, 3)) "
                 "* cast(facilities.pue as decimal(18, 3)) as watts "
@@ -873,16 +881,16 @@ class _Trace:
             "and cycle_start = $cycle and subscription_id = $key",
         )
         first, until, cluster = charge["granted_on"], charge["active_until"], charge["cluster"]
-        pools = books.rows(
-            "select accelerator, gpu_count from pools where cluster = $cluster "
-            "and valid_from <= $day and (valid_to is null or $day < valid_to) order by 1",
+        pools = self._rows(
+            "select accelerator, gpu_count from pools "
+            f"where cluster = $cluster and {_VALID} order by 1",
             cluster=cluster,
             day=first,
         )
         gpus = Fraction(sum(pool["gpu_count"] for pool in pools))
         counted = " + ".join(f"{pool['gpu_count']} {pool['accelerator']}" for pool in pools)
-        page.say(f"  {cluster} on {first}: {counted or 'no pool'} = {shown(gpus)} GPUs")
-        price = self._price(charge["sku"], "dedicated", first, gpus, "GPUs")
+        page.say(f"  {cluster} on {first}: {counted or 'no pool'} = {_many(gpus, 'GPU')}")
+        price = self._price(charge["sku"], "dedicated", first, gpus, "GPU")
         active, in_cycle = (until - first).days, (charge["cycle_end"] - self.cycle).days
         share = Fraction(active, in_cycle)
         page.say(
@@ -890,14 +898,12 @@ class _Trace:
             f"= {shown(price * share)}"
         )
         self._is_line(gpus, rounded(price / gpus, 12) if gpus else _ZERO, price * share)
-        earned = books.rows(
+        earned = self._rows(
             "select event_count, amortized_cost_micro, dedicated_revenue_micro "
             "from int_usage_earned where customer_id = $customer and cluster = $cluster "
             "and cycle_start = $cycle and is_dedicated "
             "and posting_date >= $first and posting_date < $until",
-            customer=self.customer,
             cluster=cluster,
-            cycle=self.cycle,
             first=first,
             until=until,
         )
@@ -932,12 +938,7 @@ class _Trace:
         rows = self._usage_rows(
             "daily.cycle_start = $cycle and daily.cluster = $cluster "
             "and daily.accelerator = $accelerator and daily.model_family = $model_family "
-            "and daily.is_adjustment = $is_adjustment",
-            cycle=self.cycle,
-            cluster=line["cluster"],
-            accelerator=line["accelerator"],
-            model_family=line["model_family"],
-            is_adjustment=line["is_adjustment"],
+            "and daily.is_adjustment = $is_adjustment"
         )
         dates = sorted({row["posting_date"] for row in rows if row["credits"]})
         page.say("  Credits of a row = minutes × credits per minute; a day's burn is spread over")
@@ -945,7 +946,7 @@ class _Trace:
         page.say("  were granted, so the amount is 0.")
         quantity = _sum(rows, "burned")
         page.say(
-            f"  {len(rows)} rows: {shown(_sum(rows, 'credits'))} credits = "
+            f"  {_many(len(rows), 'row')}: {shown(_sum(rows, 'credits'))} credits = "
             f"{shown(quantity)} burned + {shown(_sum(rows, 'overage'))} beyond the wallets"
             + (
                 f" + {shown(refunded)} refunded"
@@ -981,12 +982,10 @@ class _Trace:
         moved = self._moved("rollover")
         rolled: dict[str, Fraction] = {}
         for transfer in moved:
-            wallets = self.books.rows(
+            wallets = self._rows(
                 "select * from int_wallet_days where customer_id = $customer "
                 "and posted_on = $day and source = 'plan' and granted_on >= $cycle",
-                customer=self.customer,
                 day=transfer["posted_on"],
-                cycle=self.cycle,
             )
             granted, burned = _sum(wallets, "credits"), _sum(wallets, "burned_in_cycle")
             grant = next((w for w in wallets if w["grant_id"] == transfer["grant_id"]), None)
@@ -1011,13 +1010,12 @@ class _Trace:
         rows = self._grants(dict.fromkeys(rolled))
         next_day = max(transfer["posted_on"] for transfer in moved) + timedelta(days=1)
         if next_day <= self.books.last_day:
-            issued = self.books.rows(
+            issued = self._rows(
                 "select ledger.credits from published.credit_ledger as ledger "
                 "inner join published.credit_grants as grants using (grant_id) "
                 "where ledger.customer_id = $customer and ledger.kind = 'grant' "
                 "and grants.source = 'rollover' and ledger.posted_on = $day "
                 "and list_contains($origins::varchar[], grants.origin_id)",
-                customer=self.customer,
                 day=next_day,
                 origins=list(rolled),
             )
@@ -1035,12 +1033,12 @@ class _Trace:
         grants: dict[str, Fraction | None] = {}
         for transfer in self._moved("expiry"):
             grant_id = transfer["grant_id"]
-            sums = Counter[str]()
+            sums: dict[str, Fraction] = defaultdict(Fraction)
             for other in self._of_grants([grant_id]):
                 if other["posted_on"] <= transfer["posted_on"]:
                     sums[other["kind"]] += other["credits"]
-            granted = Fraction(sums["grant"] + sums["refund"])
-            burned, rolled = Fraction(sums["burn"]), Fraction(sums["rollover"])
+            granted = sums["grant"] + sums["refund"]
+            burned, rolled = sums["burn"], sums["rollover"]
             left = granted - burned - rolled
             self.page.say(
                 f"  {grant_id}, last day {transfer['expires_on']}: {shown(granted)} granted "
@@ -1074,7 +1072,7 @@ class _Trace:
 
     def _needed(self, what: str, sql: str) -> Row:
         """A row that the line was made from, found by customer, cycle and key of the line."""
-        found = self.books.one(sql, customer=self.customer, cycle=self.cycle, key=self.key)
+        found = self._one(sql)
         if found is None:
             raise _Gone(f"the books hold no {what} {self.key} in this cycle any more")
         return found
@@ -1086,7 +1084,7 @@ class _Trace:
         if unit_price is not None or line["unit_price"] is not None:
             page.equals("unit price", unit_price or _ZERO, "the line", line["unit_price"])
         page.say(f"  {shown(amount)} rounded to cents")
-        page.equals("amount", rounded(amount, 2), "the line", line["amount"])
+        page.equals("amount", rounded(amount, 2), "the line", line["amount"], 2)
 
     def _price(self, sku: str, charge: str, day: date, units: Fraction, name: str) -> Fraction:
         """The price of some units by the tiers of a day, tier by tier."""
@@ -1095,7 +1093,7 @@ class _Trace:
             self.page.say(f"  {sku} has no price for {charge} on {day}: 0")
             return _ZERO
         self.page.say(
-            f"  {shown(units)} {name} by the {charge} tiers of {sku} on {day} ({tiers[0]['mode']}):"
+            f"  {_many(units, name)} by the {charge} tiers of {sku} on {day} ({tiers[0]['mode']}):"
         )
         total = _ZERO
         for said, amount in _tier_prices(tiers, units):
@@ -1106,36 +1104,31 @@ class _Trace:
 
     def _transfers(self, dates: Sequence[date], kinds: Sequence[str] = ()) -> list[Row]:
         """The customer's transfers for usage posted on some dates."""
-        return self.books.rows(
+        return self._rows(
             "select * from published.credit_ledger where customer_id = $customer "
             "and list_contains($dates::date[], posted_on) and list_contains($kinds, kind) "
             "order by posted_on, transfer_id",
-            customer=self.customer,
             dates=list(dates),
             kinds=list(kinds) or ["burn", "overage", "refund"],
         )
 
     def _of_grants(self, grant_ids: Iterable[str]) -> list[Row]:
-        return self.books.rows(
+        return self._rows(
             "select * from published.credit_ledger where customer_id = $customer "
             "and list_contains($grant_ids::varchar[], grant_id) "
             "order by grant_id, posted_on, kind = 'expiry', kind <> 'grant', transfer_id",
-            customer=self.customer,
             grant_ids=list(grant_ids),
         )
 
     def _moved(self, kind: str) -> list[Row]:
         """The transfers that a rollover or expiry line sums."""
-        moved = self.books.rows(
+        moved = self._rows(
             "select ledger.*, grants.expires_on from published.credit_ledger as ledger "
             "inner join published.credit_grants as grants using (grant_id) "
             "where ledger.customer_id = $customer and ledger.cycle_start = $cycle "
             "and ledger.kind = $kind and coalesce(grants.sku, grants.source) = $key "
             "and (grants.sku is null) = $is_without_sku order by ledger.posted_on, grant_id",
-            customer=self.customer,
-            cycle=self.cycle,
             kind=kind,
-            key=self.key,
             is_without_sku=self.line["sku"] is None,
         )
         if not moved:
@@ -1197,10 +1190,9 @@ class _Trace:
             moved = (t for t in outgoing if t["kind"] == kind and t["cycle_start"] == self.cycle)
             moved_sum = _sum(moved, "credits")
             page.equals(f"sum of {kind}", moved_sum, "the line's quantity", self.line["quantity"])
-        closing = self.books.rows(
+        closing = self._rows(
             "select closing_micro from int_wallet_days where customer_id = $customer "
             "and posted_on = $day and list_contains($grant_ids::varchar[], grant_id)",
-            customer=self.customer,
             day=self.books.last_day,
             grant_ids=list(values),
         )
@@ -1219,8 +1211,8 @@ class _Trace:
         posted = [row for row in self._usage_posted(dates) if row["credits"]]
         all_burned = _sum(self._transfers(dates, ["burn"]), "credits")
         page.say(
-            f"On the {len(dates)} days of its burns the wallets gave {shown(all_burned)} in all, "
-            f"{shown(_sum(burns, 'credits'))} of it from here."
+            f"On {_many(len(dates), 'day')} with its burns the wallets gave {shown(all_burned)} "
+            f"in all, {shown(_sum(burns, 'credits'))} of it from here."
         )
         self._compare_days(dates, posted)
         self._usage("Usage posted on these days", posted)
@@ -1259,7 +1251,7 @@ class _Trace:
 
     def _usage_rows(self, condition: str, **parameters: Any) -> list[Row]:
         """Published rows of the customer's usage, with what the books spread over them."""
-        return self.books.rows(
+        return self._rows(
             "select daily.*, earned.plan_sku, earned.burned_micro, earned.overage_micro, "
             "earned.amortized_cost_micro from published.usage_daily as daily "
             "left join int_usage_earned as earned "
@@ -1270,7 +1262,6 @@ class _Trace:
             f"where daily.customer_id = $customer and {condition} "
             "order by daily.posting_date, daily.usage_date, daily.cluster, daily.accelerator, "
             "daily.model_family",
-            customer=self.customer,
             **parameters,
         )
 
@@ -1290,8 +1281,11 @@ class _Trace:
         page.table(
             ["used on", "posted on", *names, "minutes", "× rate", *sums],
             [
-                [row["usage_date"], row["posting_date"], *(row[name] for name in names)]
-                + [row["gpu_minutes"], rate, *(row[name] for name in sums)]
+                [
+                    *(row[name] for name in ("usage_date", "posting_date", *names, "gpu_minutes")),
+                    rate,
+                    *(row[name] for name in sums),
+                ]
                 for row, rate in zip(rows, rates, strict=True)
             ],
             ["sum", *[""] * 4, _sum(rows, "gpu_minutes"), "", *(_sum(rows, name) for name in sums)],
@@ -1351,11 +1345,9 @@ class _Trace:
         if not files:
             page.fail(f"no event of these days is landed in {landed}")
             return
-        self.books.rows(
+        self._rows(
             _ACCEPTED,
             files=files,
-            customer=self.customer,
-            last_day=self.books.last_day,
             books_open_on=self.books.books_open_on,
             days_until_close=self.books.days_until_close,
             usage_days=[row["usage_date"] for row in rows],
@@ -1366,7 +1358,7 @@ class _Trace:
         )
         found = {
             row["row_number"]: row
-            for row in self.books.rows(
+            for row in self._rows(
                 "select row_number, count(*) as events, "
                 "sum(gpu_minutes_micro) as gpu_minutes_micro from accepted group by 1"
             )
@@ -1374,7 +1366,7 @@ class _Trace:
         none: Row = {"events": 0, "gpu_minutes": _ZERO}
         sums = [found.get(number, none) for number in range(1, len(rows) + 1)]
         events = sum(of_row["events"] for of_row in sums)
-        printed = self.books.rows(
+        printed = self._rows(
             "select * from accepted order by usage_day, delivery_day, line_number limit $limit",
             limit=self.events_shown,
         )
@@ -1398,7 +1390,7 @@ class _Trace:
             )
         if events > len(printed):
             page.say(f"  ... and {events - len(printed):,} more")
-        page.say(f"  {events:,} events in {len(rows):,} rows of usage")
+        page.say(f"  {_many(events, 'event')} of {_many(len(rows), 'row')} of usage")
         page.each_equals(
             "number of events of each row",
             (
@@ -1511,7 +1503,7 @@ billed as (
             when gpu_type = '' then clusters.default_accelerator
             else coalesce(named.accelerator, aliases.accelerator)
         end as accelerator,
-        cast(quantity * 1000000 as hugeint) as quantity_in_micro
+        cast(cast(quantity as decimal(38, 6)) * 1000000 as hugeint) as quantity_in_micro
     from first_deliveries
     inner join customers using (customer_id)
     inner join clusters using (cluster)

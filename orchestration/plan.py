@@ -130,7 +130,9 @@ def make_plan(settings: Settings, first: date, last: date) -> RunPlan | None:
     starts_anew = "basis" not in billed or billed["basis"] != _basis(settings, books_open_on)
     ledger_floor = books_open_on - timedelta(days=_LONGEST_CYCLE)
     if starts_anew:
-        touched = {day for days in _touched_by(landing, None).values() for day in days} | set(_days(books_open_on, last_day))
+        touched = {day for days in _touched_by(landing, None).values() for day in days} | set(
+            _days(books_open_on, last_day)
+        )
         return RunPlan(
             first_delivery_day=first_delivery_day,
             last_day=last_day,
@@ -145,10 +147,11 @@ def make_plan(settings: Settings, first: date, last: date) -> RunPlan | None:
     taken_in = [
         day
         for day in landed
-        if first <= day <= last or billed["deliveries"].get(day.isoformat()) != hashes[day.isoformat()]
+        if first <= day <= last
+        or billed["deliveries"].get(day.isoformat()) != hashes[day.isoformat()]
     ]
     by_delivery = _touched_by(landing, taken_in)
-    touched = {day for days in by_delivery.values() for day in days}
+    touched = set[date]().union(*by_delivery.values())
     touched |= {day for day in _days(first, min(last, last_day)) if day >= books_open_on}
     billed_last_day = date.fromisoformat(billed["last_day"])
     touched |= set(_days(billed_last_day + timedelta(days=1), last_day))
@@ -156,7 +159,9 @@ def make_plan(settings: Settings, first: date, last: date) -> RunPlan | None:
     if moved_from:
         touched |= set(_days(max(moved_from, books_open_on), last_day))
 
-    replay = [max(first, ledger_floor), billed_last_day + timedelta(days=1)]
+    # Asked for from the opening of the books on: the cycles that were open then, from their start.
+    asked_from = ledger_floor if first <= max(first_delivery_day, books_open_on) else first
+    replay = [asked_from, billed_last_day + timedelta(days=1)]
     for delivery_day, usage_days in by_delivery.items():
         for usage_day in usage_days:
             # Later than any cycle of the usage day can close, all its rows are adjustments.
@@ -233,27 +238,32 @@ def _basis(settings: Settings, books_open_on: date) -> dict[str, Any]:
     }
 
 
+def _query(sql: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+    with duckdb.connect(":memory:") as connection:
+        return connection.execute(sql, parameters).fetchall()
+
+
 def _landed_hashes(landing: Path) -> dict[str, str]:
     """The usage deliveries that are landed without a problem, by day: hash of the file's bytes."""
-    rows = duckdb.sql(
+    rows = _query(
         "select cast(delivery_day as varchar), content_sha256 from read_parquet($glob) "
         "where problem is null and delivery_day is not null",
-        params={"glob": str(landing / "deliveries" / "usage" / "*.parquet")},
-    ).fetchall()
+        {"glob": str(landing / "deliveries" / "usage" / "*.parquet")},
+    )
     return dict(rows)
 
 
 def _touched_by(landing: Path, deliveries: list[date] | None) -> dict[date, set[date]]:
     """The usage days that each delivery touches; of all deliveries when None is given."""
-    rows = duckdb.sql(
+    rows = _query(
         "select delivery_day, usage_day from read_parquet($glob) "
         "where $all or delivery_day in (select unnest($deliveries::date[]))",
-        params={
+        {
             "glob": str(landing / "touched" / "usage" / "*.parquet"),
             "all": deliveries is None,
             "deliveries": deliveries or [],
         },
-    ).fetchall()
+    )
     touched: dict[date, set[date]] = {}
     for delivery_day, usage_day in rows:
         touched.setdefault(delivery_day, set()).add(usage_day)
@@ -267,14 +277,14 @@ def _prices_moved_from(landing: Path, state: BilledState) -> date | None:
         now, then = landing / name, state.snapshot(name)
         if not then.exists() or now.read_bytes() == then.read_bytes():
             continue
-        [(day,)] = duckdb.sql(
+        [(day,)] = _query(
             "with n as (select * exclude (sequence) from read_parquet($now)), "
             "t as (select * exclude (sequence) from read_parquet($then)) "
             f"select {first_day} from ("
             "(select * from n except all select * from t) union all "
             "(select * from t except all select * from n))",
-            params={"now": str(now), "then": str(then)},
-        ).fetchall()
+            {"now": str(now), "then": str(then)},
+        )
         if day is not None:
             moved.append(day)
     return min(moved, default=None)

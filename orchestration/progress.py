@@ -19,14 +19,15 @@ class _Lines(logging.Handler):
         if meta.get("dagster_event") is not None:
             return
         message = meta.get("orig_message") or record.getMessage()
-        print(
-            f"  {time.monotonic() - self._began:6.1f} s  {message}", file=sys.stdout, flush=True
-        )
+        print(f"  {time.monotonic() - self._began:6.1f} s  {message}", file=sys.stdout, flush=True)
 
 
-@dg.logger(description="One line per message of an asset, for people who watch a run.")
-def progress(_: dg.InitLoggerContext) -> logging.Logger:
-    """The console logger of every run of this code location."""
+def _open(_: dg.InitLoggerContext) -> logging.Logger:
     logger = logging.Logger("progress", level=logging.INFO)
     logger.addHandler(_Lines())
     return logger
+
+
+progress = dg.LoggerDefinition(
+    _open, description="One line per message of an asset, for people who watch a run."
+)

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from orchestration.plan import BilledState
 from orchestration.settings import Settings
-from orchestration.warehouse import read_warehouse
+from orchestration.warehouse import failed_controls, read_warehouse
 
 # Older clients read this storage version too.
 STORAGE_VERSION = "v1.4.0"
@@ -122,12 +122,17 @@ def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
         raise NotPublishable(
             "The last billing did not finish, so the warehouse may hold half a night; bill again"
         )
+    failed = failed_controls(settings)
+    if failed:
+        raise NotPublishable(
+            "Controls failed, so nothing is published and what was published stays: "
+            + "; ".join(failed)
+        )
     root = settings.published_dir / "publications"
     root.mkdir(parents=True, exist_ok=True)
     name = f"{billed['last_day']}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     staged = root / f".{name}"
     with read_warehouse(settings) as warehouse:
-        _require_controls(warehouse)
         staged.mkdir()
         row_counts = _copy(warehouse, marts, staged)
         _archive_final_invoices(warehouse, settings, name)
@@ -158,19 +163,9 @@ def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
     os.replace(staged, final)
     _switch(settings.published_dir / "current", final)
     _forget_old(root, settings.publications_kept)
-    return Publication(path=settings.published_dir / "current", run_id=run_id, row_counts=row_counts)
-
-
-def _require_controls(warehouse: duckdb.DuckDBPyConnection) -> None:
-    failed = warehouse.execute(
-        "select control, scope, expected, actual from billing_controls "
-        "where severity = 'error' and not passed order by all limit 5"
-    ).fetchall()
-    if failed:
-        listed = "; ".join(f"{c} {s}: expected {e}, found {a}" for c, s, e, a in failed)
-        raise NotPublishable(
-            f"Controls failed, so nothing is published and what was published stays: {listed}"
-        )
+    return Publication(
+        path=settings.published_dir / "current", run_id=run_id, row_counts=row_counts
+    )
 
 
 def prepare_archive(settings: Settings) -> None:
@@ -201,9 +196,7 @@ def _archive_final_invoices(
         os.replace(staged, folder / f"{name}.parquet")
 
 
-def _copy(
-    warehouse: duckdb.DuckDBPyConnection, marts: list[Mart], staged: Path
-) -> dict[str, int]:
+def _copy(warehouse: duckdb.DuckDBPyConnection, marts: list[Mart], staged: Path) -> dict[str, int]:
     """Write every mart as Parquet and into one DuckDB file with its descriptions."""
     row_counts = {}
     for mart in marts:
@@ -225,7 +218,7 @@ def _copy(
                 f"from read_parquet('{_quoted(staged / mart.name / 'part-0.parquet')}')"
             )
             copy.execute(
-                f'comment on table published."{mart.name}" is \'{_escaped(mart.description)}\''
+                f"comment on table published.\"{mart.name}\" is '{_escaped(mart.description)}'"
             )
             for column in mart.columns:
                 copy.execute(

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +184,7 @@ def _key_problems(contract: SeedContract, where: str, rows: list[dict[str, Any]]
         named = ", ".join(f"{c}={v}" for c, v in zip(contract.key, key, strict=True))
         if not contract.is_dated:
             for row in same[1:]:
-                yield (
-                    f"{where}: row {row['row']}: {named} stands in row {same[0]['row']} already"
-                )
+                yield (f"{where}: row {row['row']}: {named} stands in row {same[0]['row']} already")
             continue
         dated = sorted((r for r in same if r["valid_from"]), key=lambda r: r["valid_from"])
         for row in dated:
@@ -194,7 +193,7 @@ def _key_problems(contract: SeedContract, where: str, rows: list[dict[str, Any]]
                     f"{where}: row {row['row']}: column valid_to: {row['valid_to']} is not after "
                     f"valid_from"
                 )
-        for earlier, later in zip(dated, dated[1:], strict=False):
+        for earlier, later in pairwise(dated):
             if earlier["valid_to"] is None or earlier["valid_to"] > later["valid_from"]:
                 yield (
                     f"{where}: row {later['row']}: column valid_from: overlaps row "
@@ -283,7 +282,7 @@ def _subscription_overlaps(
             groups["cluster", row["cluster"]].append(row)
     for (kind, name), rows in groups.items():
         ordered = sorted(rows, key=lambda r: r["starts_on"])
-        for earlier, later in zip(ordered, ordered[1:], strict=False):
+        for earlier, later in pairwise(ordered):
             if earlier["ends_on"] is None or earlier["ends_on"] > later["starts_on"]:
                 yield (
                     f"contracts/subscriptions.csv: row {later['row']}: column starts_on: {kind} "

@@ -61,3 +61,21 @@ def read_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
     finally:
         connection.close()
+
+
+def failed_controls(settings: Settings, limit: int = 10) -> list[str]:
+    """The error-level controls that fail in the warehouse as it is, each as a sentence."""
+    if not settings.warehouse_file.exists():
+        return []
+    with read_warehouse(settings) as warehouse:
+        [(built,)] = warehouse.execute(
+            "select count(*) from information_schema.tables where table_name = 'billing_controls'"
+        ).fetchall()
+        if not built:
+            return []
+        rows = warehouse.execute(
+            "select control, scope, expected, actual from billing_controls "
+            "where severity = 'error' and passed is not true order by all limit $1",
+            [limit],
+        ).fetchall()
+    return [f"control {c} of {s}: expected {e}, found {a}" for c, s, e, a in rows]

@@ -19,6 +19,8 @@ from orchestration.landing import land_energy_prices
 from orchestration.sources import FeedProblem, FolderSource
 
 entsoe = pytest.importorskip("entsoe", reason='the extra "entsoe" is not installed')
+# entsoe-py silences this itself, but pytest forgets that.
+pytestmark = pytest.mark.filterwarnings("ignore:It looks like you're using an HTML parser")
 
 DAY = date(2026, 1, 10)
 XML = {"Content-Type": "application/xml"}

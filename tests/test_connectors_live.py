@@ -8,11 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
-from orchestration.connectors import connector_for, wanted
 from orchestration.connectors.cache import Cache, Interval
 from orchestration.connectors.extras import load
-from orchestration.connectors.live import LiveSource, Tokens
-from orchestration.connectors.wanted import LiveFeed
+from orchestration.connectors.live import LiveSource, Tokens, connector_for
+from orchestration.connectors.wanted import LiveFeed, wanted
 from orchestration.landing import land_energy_prices
 from orchestration.sources import FeedProblem, FolderSource, Source
 

@@ -1,11 +1,6 @@
 """Connectors: further sources of the energy feeds, which ask a public service for the rows.
 
 What belongs here: asking ENTSO-E, the North American markets and Electricity Maps, and turning
-their answers into the CSV files that the folder source would hold. What does not: judging a row.
-Landing reads a connector's files like any other delivery.
+their answers into the CSV files that the folder source would hold; ``live`` is the way in. What
+does not: judging a row. Landing reads a connector's files like any other delivery.
 """
-
-from orchestration.connectors.live import connector_for
-from orchestration.connectors.wanted import Wanted, wanted
-
-__all__ = ["Wanted", "connector_for", "wanted"]

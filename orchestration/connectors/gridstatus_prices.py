@@ -93,7 +93,7 @@ class GridstatusDayAhead:
 
     def _table(self, session: PoliteSession, day: date) -> Any:
         """The market's prices of a local day."""
-        gridstatus, pandas = load("gridstatus", "gridstatus", "pandas")
+        gridstatus, base, pandas = load("gridstatus", "gridstatus", "gridstatus.base", "pandas")
         locations = sorted(set(self.zones.values()))
         if self._market == "ercot":
             ercot = _ercot(gridstatus, pandas, session)
@@ -106,15 +106,20 @@ class GridstatusDayAhead:
             nyiso = gridstatus.NYISO()
             return nyiso.get_lmp_day_ahead_hourly(pandas.Timestamp(day, tz=nyiso.default_timezone))
         caiso = gridstatus.CAISO()
-        # The method for all nodes, which is not deprecated, fetches a hundred times as much. The
-        # end is said because a day of 25 hours would be cut after 24.
-        return caiso.get_lmp(
+        # Its methods for prices fetch all nodes, or take a failure for an empty answer. The end is
+        # said because a day of 25 hours would be cut after 24.
+        table = caiso.get_oasis_dataset(
+            "lmp_day_ahead_hourly",
             pandas.Timestamp(day, tz=caiso.default_timezone),
             end=pandas.Timestamp(day + timedelta(days=1), tz=caiso.default_timezone),
-            market=_DAY_AHEAD,
-            locations=locations,
+            params={"node": ",".join(locations)},
+            raw_data=False,
             sleep=self._pause_seconds,
+            error="raise",
         )
+        if table.empty:
+            raise base.NoDataFoundException("no prices of the day")
+        return table[table["LMP_TYPE"] == "LMP"].rename(columns={"NODE": "Location", "MW": "LMP"})
 
 
 def _by_location(table: Any, wanted: set[str]) -> dict[str, list[Interval]]:

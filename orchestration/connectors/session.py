@@ -161,7 +161,8 @@ def in_words(error: Exception, variable: str | None = None) -> tuple[str, str]:
         return "the service's certificate cannot be verified", "Check the network and its proxies"
     if isinstance(error, requests.Timeout):
         return "the service does not answer in time", later
-    if isinstance(error, requests.RequestException):
+    unreadable = isinstance(error, requests.exceptions.InvalidJSONError)
+    if isinstance(error, requests.RequestException) and not unreadable:
         return f"the service cannot be reached ({type(error).__name__})", later
     return (
         f"the answer cannot be understood ({type(error).__name__})",

@@ -26,7 +26,9 @@ def published_marts(context: dg.AssetExecutionContext) -> dg.MaterializeResult[N
     """The marts as BI reads them: Parquet and a DuckDB file, switched in one step."""
     with writer_lock(settings):
         publication = publish(settings, MARTS, context.run_id)
-    context.log.info(f"Published {sum(publication.row_counts.values()):,} rows in {len(MARTS)} tables")
+    context.log.info(
+        f"Published {sum(publication.row_counts.values()):,} rows in {len(MARTS)} tables"
+    )
     return dg.MaterializeResult(
         metadata={
             "path": dg.MetadataValue.path(str(publication.path)),

@@ -10,11 +10,13 @@ from dagster_dbt import (
     DbtCliResource,
     dbt_assets,
 )
+from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from orchestration.billing import NothingToBill, billing_run
 from orchestration.dbt import dbt_project, settings
 from orchestration.defs.feeds import asked_days
 from orchestration.partitions import delivery_day
+from orchestration.warehouse import failed_controls
 
 
 @dbt_assets(
@@ -37,3 +39,10 @@ def billing_models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> It
             yield from dbt.cli(run.dbt_arguments, context=context).stream()
     except NothingToBill as reason:
         raise dg.Failure(str(reason), allow_retries=False) from None
+    except DagsterDbtCliRuntimeError as error:
+        failed = failed_controls(settings)
+        if not failed:
+            raise
+        raise dg.Failure(
+            "Controls failed, so nothing is published: " + "; ".join(failed), allow_retries=False
+        ) from error

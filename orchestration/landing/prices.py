@@ -220,7 +220,7 @@ _ENERGY = _CsvFeed(
                 when interval_start is not null and (
                     not is_naive and not has_offset
                     or timestamp_kind in ('offset', 'naive_utc') and start is null
-                        and not (timestamp_kind = 'offset' and is_naive)
+                        and (not is_naive or try_cast(interval_start as timestamp) is null)
                     or timestamp_kind = 'naive_local' and known_tz is not null
                         and local_start is null
                     or year(start) not between 1 and 9999

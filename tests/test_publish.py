@@ -1,0 +1,142 @@
+"""Publication: switched in one step, kept for rollback, never half."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from orchestration.plan import BilledState
+from orchestration.publish import Column, Mart, NotPublishable, prepare_archive, publish
+from orchestration.settings import Settings
+
+MARTS = [
+    Mart("billing_controls", "The checks.", (Column("control", "What's checked."),)),
+    Mart("invoice_lines", "Lines.", (Column("invoice_id", "The invoice."),)),
+]
+LINE = {
+    "invoice_line_id": "varchar",
+    "invoice_id": "varchar",
+    "customer_id": "varchar",
+    "cycle_start": "date",
+    "cycle_end": "date",
+    "line_type": "varchar",
+    "sku": "varchar",
+    "description": "varchar",
+    "cluster": "varchar",
+    "accelerator": "varchar",
+    "model_family": "varchar",
+    "unit": "varchar",
+    "currency": "varchar",
+    "facility_ids": "varchar",
+    "quantity": "decimal(38,6)",
+    "unit_price": "decimal(38,12)",
+    "amount": "decimal(18,2)",
+    "gpu_minutes": "decimal(38,6)",
+    "amortized_cost_per_gpu_minute": "decimal(18,6)",
+    "amortized_cost": "decimal(38,6)",
+    "renewable_share": "decimal(18,6)",
+    "carbon_kg": "decimal(38,6)",
+    "is_adjustment": "boolean",
+    "status": "varchar",
+}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A data folder whose warehouse was billed to its end and passes its one control."""
+    settings = Settings(data_dir=tmp_path, publications_kept=2)
+    settings.warehouse_dir.mkdir(parents=True)
+    with duckdb.connect(str(settings.warehouse_file)) as warehouse:
+        warehouse.execute(
+            "create table billing_controls as select 'c' as control, 'error' as severity, "
+            "'s' as scope, 1.0 as expected, 1.0 as actual, true as passed"
+        )
+        columns = ", ".join(f"{name} {kind}" for name, kind in LINE.items())
+        warehouse.execute(f"create table invoice_lines ({columns})")
+        warehouse.execute(
+            "insert into invoice_lines (invoice_line_id, invoice_id, quantity, amount, status) "
+            "values ('a/1', 'a', 1, 12.34, 'final'), ('b/1', 'b', 1, 5.00, 'open')"
+        )
+    complete(settings)
+    prepare_archive(settings)
+    return settings
+
+
+def complete(settings: Settings) -> None:
+    state = BilledState(settings)
+    state._update(
+        {
+            "complete": True,
+            "last_day": "2026-01-31",
+            "first_delivery_day": "2026-01-05",
+            "basis": {},
+            "deliveries": {},
+        }
+    )
+
+
+def change(settings: Settings, sql: str) -> None:
+    with duckdb.connect(str(settings.warehouse_file)) as warehouse:
+        warehouse.execute(sql)
+
+
+def test_what_is_published_is_whole_and_described(settings):
+    publication = publish(settings, MARTS, "run")
+    manifest = json.loads((publication.path / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["row_counts"] == {"billing_controls": 1, "invoice_lines": 2}
+    for name, sha256 in manifest["sha256"].items():
+        assert hashlib.sha256((publication.path / name).read_bytes()).hexdigest() == sha256
+    with duckdb.connect(str(publication.path / "marts.duckdb"), read_only=True) as marts:
+        [(comment,)] = marts.execute(
+            "select comment from duckdb_columns() where column_name = 'control'"
+        ).fetchall()
+        [(amount,)] = marts.execute("select sum(amount) from invoice_lines").fetchall()
+    assert comment == "What's checked."
+    assert str(amount) == "17.34"
+
+
+def test_a_reader_keeps_the_publication_it_opened(settings):
+    path = publish(settings, MARTS, "one").path
+    reader = duckdb.connect(str(path / "marts.duckdb"), read_only=True)
+    change(settings, "update invoice_lines set amount = 7 where status = 'open'")
+    publish(settings, MARTS, "two")
+    assert str(reader.execute("select sum(amount) from invoice_lines").fetchall()[0][0]) == "17.34"
+    fresh = duckdb.sql(f"select sum(amount) from '{path}/invoice_lines/*.parquet'").fetchall()
+    assert str(fresh[0][0]) == "19.34"
+
+
+def test_only_the_newest_publications_stay(settings):
+    (settings.published_dir / "publications" / ".half-built").mkdir(parents=True)
+    for run in ("one", "two", "three"):
+        publish(settings, MARTS, run)
+    kept = sorted((settings.published_dir / "publications").iterdir())
+    assert len(kept) == 2
+    assert (settings.published_dir / "current").resolve() == kept[-1].resolve()
+
+
+def test_a_failed_control_publishes_nothing(settings):
+    before = publish(settings, MARTS, "one").path.resolve()
+    change(settings, "update billing_controls set passed = false, actual = 2")
+    with pytest.raises(NotPublishable, match=r"control c of s: expected 1\.0, found 2\.0"):
+        publish(settings, MARTS, "two")
+    assert (settings.published_dir / "current").resolve() == before
+
+
+def test_an_unfinished_billing_is_not_published(settings):
+    BilledState(settings).begin()
+    with pytest.raises(NotPublishable, match="did not finish"):
+        publish(settings, MARTS, "run")
+    assert not (settings.published_dir / "current").exists()
+
+
+def test_a_final_invoice_is_archived_once_as_it_was(settings):
+    publish(settings, MARTS, "one")
+    change(settings, "update invoice_lines set amount = 99 where invoice_id = 'a'")
+    publish(settings, MARTS, "two")
+    archive = settings.archive_dir / "final_invoice_lines"
+    archived = duckdb.sql(f"select invoice_id, amount from '{archive}/*.parquet'").fetchall()
+    assert [(invoice, str(amount)) for invoice, amount in archived] == [("a", "12.34")]
