@@ -14,6 +14,7 @@ import argparse
 import difflib
 import glob
 import json
+import os
 import re
 import sys
 from collections import defaultdict
@@ -1566,7 +1567,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (NothingToExplain, SettingsError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(explanation.text)
+    try:
+        print(explanation.text, flush=True)
+    except BrokenPipeError:
+        # Whoever reads the page (head, less) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0 if explanation.adds_up else 1
 
 

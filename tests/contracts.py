@@ -238,6 +238,9 @@ LAST_DELIVERY = date(2026, 2, 24)
 NEW_PRICES = date(2026, 1, 30)
 """From here on many prices and plans have another version: inside a cycle for nearly everybody."""
 
+BACK_AGAIN = "paid-later"
+"""A plan without credits, all of whose usage is overage; `back` has it twice in one cycle."""
+
 OWN_CLUSTERS = ("own-1", "own-2", "own-3")
 MODES = ("graduated", "volume", "package")
 
@@ -259,9 +262,9 @@ def _number(random: Random, low: float, high: float, places: int = 6) -> Decimal
 def _tiers(
     random: Random, sku: str, charge: str, price: tuple[float, float], units: int
 ) -> list[Row]:
-    """Up to three tiers that matter around `units`, before and after the prices change."""
+    """Up to three tiers that matter around `units`, often others before and after the change."""
     versions: list[Row] = [{"valid_from": LONG_AGO}]
-    if random.random() < 0.6:
+    if random.random() < 0.6 or (sku, charge) == (BACK_AGAIN, "overage"):
         versions = [
             {"valid_from": LONG_AGO, "valid_to": NEW_PRICES},
             {"valid_from": NEW_PRICES},
@@ -317,7 +320,7 @@ def _random_catalog(random: Random) -> Tables:
         ("eager", 240, {"rollover_min_utilization": "0", "rollover_rate": "1"}),
         ("plain", 200, {"rollover_rate": "0", "hard_cap_depletion": "1"}),
         ("waived", 60, {"overage_policy": "waive", "base_concurrency": 1}),
-        ("paid-later", 0, {"overage_policy": "bill"}),
+        (BACK_AGAIN, 0, {"overage_policy": "bill"}),
         ("early-cap", 150, {"hard_cap_depletion": "0.333333"}),
     ):
         if sku in ("odd", "waived"):
@@ -540,6 +543,26 @@ class _Author:
         return twin
 
 
+def _add_corners(world: World) -> None:
+    """What chance would hardly hit.
+
+    ``back`` leaves a plan in the cycle from 15 January, with nothing used, and comes back to it
+    after the prices changed; only then it uses something. The cycle's first day with the plan is
+    the one that counts.
+    """
+    seeds = world.seeds
+    seeds["customers"].append(customer("back", 15))
+    for number, (starts, ends) in enumerate(
+        [(date(2025, 11, 1), date(2026, 1, 20)), (date(2026, 2, 1), None)]
+    ):
+        row = subscription("back", BACK_AGAIN, starts, subscription_id=f"back.s{number}")
+        seeds["subscriptions"].append(row | {"ends_on": ends})
+    for day in (date(2026, 2, 3), date(2026, 2, 9)):
+        row = usage("back", f"on-{day}", day, "30.5")
+        row["metadata"]["gpu_type"] = "G1"
+        world.deliveries[day].append(row)
+
+
 def random_world(seed: int, customers: int, twins: int) -> World:
     """A world of so many customers, some of them with a twin; the same seed, the same world."""
     random = Random(seed)
@@ -553,6 +576,7 @@ def random_world(seed: int, customers: int, twins: int) -> World:
         author.usage()
         for one in [author, author.twin()] if number < twins else [author]:
             one.deliver()
+    _add_corners(world)
     for of_day in world.deliveries.values():
         random.shuffle(of_day)
     assert all(world.deliveries.values()), "a delivery without rows is a problem of its own"

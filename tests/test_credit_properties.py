@@ -3,7 +3,7 @@
 Starting dbt is what costs, not billing one more customer. So an example is a whole random world
 (``contracts.random_world``): many customers with random anchor days, plans, changes of plan inside
 a cycle, packs, auto-purchases, adjustments, late and negative usage, over nine weeks. It is billed
-once in one run, and once more in parts cut at random days; everything else is asked of those books.
+once in one run, and once more in two, cut at a random day; everything else is asked of those books.
 
 The second opinion is ``auditor``, which shares no code with the job, and ``posted_usage``.
 """
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields
 from datetime import date, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ from contracts import (
     FIRST_DELIVERY,
     LAST_DELIVERY,
     Posted,
+    Row,
     World,
     posted_usage,
     random_world,
@@ -298,6 +300,64 @@ def identities_hold(published: Published, posted: dict[tuple[str, date], Decimal
         complain(what, published.query(sql))
 
 
+def alerts_are_raised_on_the_exact_edge(
+    published: Published, world: World, audited: auditor.Books
+) -> None:
+    """Rules, section 5, by exact fractions: reached is reached, and only rounding gets there."""
+    versions: dict[str, list[Row]] = defaultdict(list)
+    for row in world.seeds["plans"]:
+        versions[row["sku"]].append(row)
+    subscribed: dict[str, list[Row]] = defaultdict(list)
+    for row in sorted(world.seeds["subscriptions"], key=lambda row: row["starts_on"]):
+        if row["sku"] in versions:
+            subscribed[row["customer_id"]].append(row)
+    purchases = {
+        (grant.customer_id, grant.granted_on)
+        for grant in audited.grants
+        if grant.source == "auto_purchase"
+    }
+    wanted, reached = set(), set()
+    for row in sorted(audited.balances, key=lambda row: row.balance_date):
+        day, key = row.balance_date, (row.customer_id, row.cycle_start)
+        plans = [one["sku"] for one in subscribed[row.customer_id] if one["starts_on"] <= day]
+        if not plans:
+            continue
+        [plan] = [
+            version
+            for version in versions[plans[-1]]
+            if version["valid_from"] <= day < (version.get("valid_to") or date.max)
+        ]
+        balance = row.closing_credits + row.expired_credits + row.rolled_credits
+        granted = Fraction(row.burned_in_cycle) + Fraction(balance)
+        exact = Fraction(row.overage_credits > 0)
+        if granted:
+            exact = Fraction(row.burned_in_cycle) / granted
+        for alert, threshold in (
+            ("pre_alert", plan["pre_alert_depletion"]),
+            ("hard_cap", plan["hard_cap_depletion"]),
+            ("auto_purchase", plan["hard_cap_depletion"]),
+        ):
+            raised = exact >= Fraction(threshold)
+            if alert == "auto_purchase":
+                raised = (row.customer_id, day) in purchases
+            elif not raised:
+                reached.discard((*key, alert))
+            elif (*key, alert) in reached:
+                raised = False
+            else:
+                reached.add((*key, alert))
+            if raised:
+                level = auditor.decimal(exact, 6)
+                wanted.add((*key, alert, day, level, balance, Decimal(threshold)))
+    found = set(
+        published.query(
+            "select customer_id, cycle_start, alert_type, raised_on, depletion, balance, threshold "
+            "from {credit_alerts} where alert_type <> 'burst_cap'"
+        )
+    )
+    complain("alerts, published or due but not both", sorted(wanted ^ found))
+
+
 def more_usage_never_raises_a_balance(published: Published, twins: dict[str, str]) -> int:
     """A twin, with the same contracts and more usage, never has more credits left, on any day.
 
@@ -404,10 +464,10 @@ def test_books_of_random_contracts(tmp_path_factory: pytest.TempPathFactory, see
     books_equal_the_audit(published, audited)
     every_micro_credit_has_one_fate(published)
     identities_hold(published, posted)
+    alerts_are_raised_on_the_exact_edge(published, world, audited)
     compared = more_usage_never_raises_a_balance(published, world.twins)
     the_world_is_not_dull(published, compared)
 
-    cuts = sorted(Random(seed).sample(range(3, (LAST_DELIVERY - FIRST_DELIVERY).days), 2))
-    last_days = [FIRST_DELIVERY + cut * ONE_DAY for cut in cuts]
-    in_parts = bill(world, folder, [*last_days, LAST_DELIVERY])
+    cut = FIRST_DELIVERY + Random(seed).randrange(3, len(world.deliveries) - 1) * ONE_DAY
+    in_parts = bill(world, folder, [cut, LAST_DELIVERY])
     assert differences(published.folder, in_parts) == {}

@@ -20,12 +20,12 @@
 
 {#-
     THE rounding of the project: numerator / denominator, rounded half away from zero, as BIGINT.
-    Integers in, denominator positive or NULL (a zero divisor must be made NULL by the caller).
+    Integers in; a divisor that may be zero must be made NULL by the caller.
 -#}
 {% macro divide_rounded(numerator, denominator) -%}
 cast(
-    sign({{ numerator }}) * {{ int_div(
-        '2 * abs(' ~ wide(numerator) ~ ') + ' ~ wide(denominator), '2 * ' ~ wide(denominator)
+    sign({{ numerator }}) * sign({{ denominator }}) * {{ int_div(
+        '2 * abs(' ~ wide(numerator) ~ ') + abs(' ~ wide(denominator) ~ ')', '2 * abs(' ~ wide(denominator) ~ ')'
     ) }} as bigint
 )
 {%- endmacro %}
@@ -83,9 +83,7 @@ cast(cast({{ expression }} as decimal(18, 0)) * 0.01 as decimal(18, 2))
     from (
         select
             weighted.*,
-            coalesce({{ divide_rounded(
-                'sign(weight_total) * ' ~ wide(total) ~ ' * ' ~ weight, 'nullif(abs(weight_total), 0)'
-            ) }}, 0) as rounded_share
+            coalesce({{ divide_rounded(wide(total) ~ ' * ' ~ weight, 'nullif(weight_total, 0)') }}, 0) as rounded_share
         from (
             select
                 spread_rows.*,

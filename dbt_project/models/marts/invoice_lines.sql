@@ -18,8 +18,7 @@ lines as (
     select
         invoice_lines.*,
         {{ rate_from_micro(divide_rounded(
-            'sign(invoice_lines.gpu_minutes_micro) * ' ~ wide('invoice_lines.amortized_cost_micro') ~ ' * 1000000',
-            'nullif(abs(invoice_lines.gpu_minutes_micro), 0)'
+            wide('invoice_lines.amortized_cost_micro') ~ ' * 1000000', 'nullif(invoice_lines.gpu_minutes_micro, 0)'
         )) }} as amortized_cost_per_gpu_minute
     from {{ ref('int_invoice_lines') }} as invoice_lines
 

@@ -68,7 +68,6 @@ monthly as (
 select
     *,
     {{ rate_from_micro(divide_rounded(
-        'sign(revenue) * ' ~ wide('gross_margin * 1000000') ~ ' * 1000000',
-        'nullif(abs(' ~ wide('revenue * 1000000') ~ '), 0)'
+        wide('gross_margin * 1000000') ~ ' * 1000000', 'nullif(' ~ wide('revenue * 1000000') ~ ', 0)'
     )) }} as gross_margin_rate
 from monthly

@@ -1,4 +1,4 @@
-{# Yesterday's hours too: an hour without a price looks up to 24 hours back. #}
+{# Eight days before too: an hour without a price looks a day back, and an interval may last a week. #}
 with
 
 landed as (
@@ -14,7 +14,7 @@ landed as (
         price_per_kwh,
         sequence
     from {{ landed('energy_prices') }}
-    where cast(interval_start as date) in ({{ touched_days(days_before=1) }})
+    where cast(interval_start as date) in ({{ touched_days(days_before=8) }})
 
 ),
 

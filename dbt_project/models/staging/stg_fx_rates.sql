@@ -4,6 +4,7 @@ with
 landed as (
 
     select * from {{ landed('fx_rates') }}
+    where currency <> (select reporting_currency from {{ ref('stg_run_settings') }})
     qualify row_number() over (partition by rate_date, currency order by sequence desc) = 1
 
 )
@@ -24,4 +25,3 @@ select
     cast(null as date) as valid_to,
     {{ to_pico('1') }} as rate_pico
 from {{ ref('stg_run_settings') }}
-where reporting_currency not in (select currency from landed)

@@ -26,7 +26,7 @@ priced_intervals as (
 
 ),
 
-{# An interval may be shorter than an hour, longer, or lie across two. #}
+{# An interval may be shorter than an hour, lie across two, or last up to a week. #}
 interval_hours as (
 
     select
@@ -37,7 +37,7 @@ interval_hours as (
         least(60 * (hours.n + 1), priced_intervals.start_minute + priced_intervals.resolution_minutes)
         - greatest(60 * hours.n, priced_intervals.start_minute) as minutes
     from priced_intervals
-    inner join {{ numbers(24) }} as hours
+    inner join {{ numbers(168) }} as hours
         on 60 * hours.n < priced_intervals.start_minute + priced_intervals.resolution_minutes
 
 ),

@@ -184,7 +184,7 @@ priced as (
 
 ),
 
-costed as (
+directly_costed as (
 
     select
         *,
@@ -193,14 +193,21 @@ costed as (
             when not carries_pool then 0
             when busy_minutes_micro <= 0 and not is_dedicated then 0
             else pool_direct_cost_micro
-        end as direct_cost_micro,
+        end as direct_cost_micro
+    from priced
+
+),
+
+{# Usage of a day before the books opened carries its direct cost only; idle time was never booked. #}
+costed as (
+
+    select
+        *,
         case
-            when not has_pool then unpooled_cost_micro
-            when not carries_pool then 0
-            when is_before_books then pool_direct_cost_micro
+            when not has_pool or not carries_pool or is_before_books then direct_cost_micro
             else share_micro
         end as amortized_cost_micro
-    from priced
+    from directly_costed
 
 )
 
