@@ -6,7 +6,9 @@ The same job that runs at night, without a server. Exit code 0 only when it publ
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from contextlib import redirect_stdout
 from datetime import date
 
 from orchestration.instance import use_instance
@@ -43,8 +45,15 @@ def _bill(settings: Settings, first: date, last: date) -> int:
         "dagster/asset_partition_range_start": first.isoformat(),
         "dagster/asset_partition_range_end": last.isoformat(),
     }
-    print(f"Billing deliveries {first} to {last} from {settings.feeds_url}", flush=True)
-    with dg.DagsterInstance.ephemeral() as instance:
+    source = re.sub(r"//[^/@]*@", "//***@", settings.feeds_url)
+    print(f"Billing deliveries {first} to {last} from {source}", flush=True)
+    settings.console_log.parent.mkdir(parents=True, exist_ok=True)
+    # A run from here keeps no history: thousands of events would take longer than the billing.
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        settings.console_log.open("w", encoding="utf-8") as log,
+        redirect_stdout(log),
+    ):
         result = job.execute_in_process(
             run_config={"loggers": {"console": {}}},
             instance=instance,
@@ -55,6 +64,7 @@ def _bill(settings: Settings, first: date, last: date) -> int:
         print("\nNot published; what was published before stays as it was.", file=sys.stderr)
         for problem in _problems(result):
             print(f"  - {problem}", file=sys.stderr)
+        print(f"What dbt said is in {settings.console_log}", file=sys.stderr)
         return 1
     print(summarize(settings))
     return 0

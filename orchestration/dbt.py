@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from dagster_dbt import DbtProject
@@ -18,6 +19,8 @@ def prepare_dbt_project(settings: Settings) -> DbtProject:
     know which models and tests there are, so it is made anew when a file of the project is newer.
     """
     os.environ.update(settings.dbt_environment())
+    # dagster-dbt looks dbt up by name: the one beside this Python, whether or not the venv is active.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     stage_seeds(settings.seeds_dir, settings.staged_seeds_dir)
     target = Path(settings.dbt_environment()["DBT_TARGET_PATH"])
     target.mkdir(parents=True, exist_ok=True)

@@ -510,7 +510,7 @@ class _Trace:
                 f"  -{shown(list_price)} × {shown(discount * 100)} %{prorated} "
                 f"= {shown(exact_amount)}"
             )
-            unit_price = -rounded(unit_price * discount, 12)
+            unit_price = -rounded(list_price * discount / full, 12) if full else _ZERO
         self._is_line(quantity, unit_price, exact_amount)
         net = rounded(list_price * (1 - discount) * share, 6)
         return self._grants({charge["grant_id"]: net} if quantity else {})
@@ -1060,7 +1060,7 @@ class _Trace:
         )
         page.say(f"  {self.key} in contracts/adjustments, posted on {noted['posted_on']}:")
         page.say(f"  amount {shown(noted['amount'] or _ZERO, 2)}, reason: {noted['reason']}")
-        self._is_line(Fraction(1), noted["amount"], noted["amount"] or _ZERO)
+        self._is_line(Fraction(1), _ZERO, noted["amount"] or _ZERO)
         page.heading("The ledger")
         if not noted["credits"]:
             page.say("  Money only: no credits move, and no usage stands behind it.")

@@ -19,7 +19,9 @@ class _Lines(logging.Handler):
         if meta.get("dagster_event") is not None:
             return
         message = meta.get("orig_message") or record.getMessage()
-        print(f"  {time.monotonic() - self._began:6.1f} s  {message}", file=sys.stdout, flush=True)
+        print(
+            f"  {time.monotonic() - self._began:6.1f} s  {message}", file=sys.__stdout__, flush=True
+        )
 
 
 def _open(_: dg.InitLoggerContext) -> logging.Logger:

@@ -13,8 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from orchestration.connectors.wanted import wanted
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_project"
@@ -41,6 +43,20 @@ class Settings(BaseSettings):
     feeds_url: str = Field(
         default=str(PROJECT_ROOT / "data" / "sample_feeds"),
         description="Where the feeds come from: a folder, or any URL that fsspec opens.",
+    )
+    energy_price_url: str = Field(
+        default="",
+        description="Services asked for energy prices besides the folder (default: none).",
+    )
+    energy_mix_url: str = Field(
+        default="",
+        description="Services asked for the energy mix besides the folder (default: none).",
+    )
+    entsoe_api_key: SecretStr | None = Field(
+        default=None, description="Token for entsoe:// in ENERGY_PRICE_URL."
+    )
+    electricitymaps_token: SecretStr | None = Field(
+        default=None, description="Token for electricitymaps:// in ENERGY_MIX_URL."
     )
     data_dir: Path = Field(
         default=PROJECT_ROOT / "data",
@@ -88,6 +104,31 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().resolve()
 
+    @field_validator("energy_price_url")
+    @classmethod
+    def _price_connectors(cls, urls: str) -> str:
+        wanted("energy", urls)
+        return urls
+
+    @field_validator("energy_mix_url")
+    @classmethod
+    def _mix_connectors(cls, urls: str) -> str:
+        wanted("carbon", urls)
+        return urls
+
+    @cached_property
+    def connector_cache_dir(self) -> Path:
+        """What connectors have fetched; a service may not give it again."""
+        return self.data_dir / "connector_cache"
+
+    @cached_property
+    def tokens(self) -> dict[str, SecretStr | None]:
+        """The connectors' tokens by environment variable."""
+        return {
+            "ENTSOE_API_KEY": self.entsoe_api_key,
+            "ELECTRICITYMAPS_TOKEN": self.electricitymaps_token,
+        }
+
     @cached_property
     def landing_dir(self) -> Path:
         """Where the feeds are landed as Parquet."""
@@ -102,6 +143,11 @@ class Settings(BaseSettings):
     def warehouse_file(self) -> Path:
         """The warehouse; dbt is its only writer."""
         return self.warehouse_dir / "warehouse.duckdb"
+
+    @cached_property
+    def console_log(self) -> Path:
+        """What dbt printed in the last run from the command line."""
+        return self.data_dir / "dbt" / "logs" / "console.log"
 
     @cached_property
     def archive_dir(self) -> Path:

@@ -69,10 +69,9 @@ LEFT_OUT: list[tuple[str, str]] = [
     ("KB-BLK-13", "finds bills by their dates; our invoice lines have ids"),
     ("LG-MON-*", "tax, credit notes, true-ups, bills inside a period: not in the rules"),
     # -- wallets --
-    ("LG-WAL-0? LG-WAL-12", "credits worth whole cents; ours keep six decimals of both"),
+    ("LG-WAL-0? LG-WAL-10 LG-WAL-12", "credits worth whole cents; ours keep six decimals of both"),
     ("LG-WAL-21", "a purchase at intervals: ours is made by depletion alone (2.5)"),
     ("LG-WAL-26 LG-WAL-27 LG-WAL-28 LG-WAL-30", "fills up to a target; ours buys whole packs"),
-    ("LG-WAL-10", "credits worth whole cents; ours keep six decimals of both"),
     ("LG-WAL-34 LG-WAL-35 LG-WAL-36", "waits after a declined payment: payment isn't ours"),
     ("LG-WAL-43 LG-WAL-44", "refuses an overdraft; ours books it as overage (2.6)"),
     ("LG-WAL-47 LG-WAL-54 LG-WAL-58", "alerts on amounts; ours are on depletion (5)"),
@@ -195,7 +194,7 @@ class Dispatch:
     module: Any = None
 
     def dispatch(self, name: str) -> Callable[..., str]:
-        return getattr(self.module, f"default__{name}")  # type: ignore[no-any-return]
+        return getattr(self.module, f"default__{name}")
 
 
 @dataclass(frozen=True)
@@ -208,8 +207,10 @@ class Pricing:
 
     def price(self, tiers: list[Row], units: Fraction | str) -> Fraction:
         """The price of some units by tiers of the seed's columns."""
-        columns = ("sku", "charge", "mode", "tier", "up_to", "unit_price", "flat_fee")
-        columns += ("package_size", "valid_from", "valid_to")
+        columns = (
+            *("sku", "charge", "mode", "tier", "up_to", "unit_price"),
+            *("flat_fee", "package_size", "valid_from", "valid_to"),
+        )
         self.connection.execute("delete from price_tiers")
         self.connection.executemany(
             f"insert into price_tiers values ({', '.join('?' * len(columns))})",
@@ -484,8 +485,8 @@ def set_up(bench: Bench, case: Case) -> None:
         name = bench.customer(case)
         order_of = kinds_by_priority([lot["priority"] for lot in case["lots"]])
         for lot in case["lots"]:
-            last = OPEN + timedelta(days=lot["expires"]) if lot["expires"] else None
-            bench.grant(name, lot["id"], lot["amount"], order_of[lot["priority"]], OPEN, last)
+            lives_to = OPEN + timedelta(days=lot["expires"]) if lot["expires"] else None
+            bench.grant(name, lot["id"], lot["amount"], order_of[lot["priority"]], OPEN, lives_to)
         for number, operation in enumerate(case["operations"], start=1):
             assert operation["op"] == "use"
             bench.use(name, OPEN + timedelta(days=number), operation["amount"])

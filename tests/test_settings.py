@@ -13,7 +13,7 @@ def test_the_readme_lists_every_setting_with_its_description():
     readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
     listed = dict(re.findall(r"^\| `([A-Z_]+)` \| .* \| (.*) \|$", readme, re.MULTILINE))
     described = {
-        name.upper(): field.description.replace(" (default: the first delivery day)", "")
+        name.upper(): re.sub(r" \(default: .*\)", "", field.description)
         for name, field in Settings.model_fields.items()
     }
     assert listed == described

@@ -11,6 +11,11 @@
 {% macro default__wide(expression) %}cast({{ expression }} as hugeint){% endmacro %}
 {% macro spark__wide(expression) %}cast({{ expression }} as decimal(38, 0)){% endmacro %}
 
+{#- The type of `wide`, for columns. -#}
+{% macro wide_type() %}{{ return(adapter.dispatch('wide_type')()) }}{% endmacro %}
+{% macro default__wide_type() %}hugeint{% endmacro %}
+{% macro spark__wide_type() %}decimal(38, 0){% endmacro %}
+
 {#- Integer division that drops the remainder; both sides must be integers, the divisor not 0. -#}
 {% macro int_div(numerator, denominator) %}{{ return(adapter.dispatch('int_div')(numerator, denominator)) }}{% endmacro %}
 {% macro default__int_div(numerator, denominator) %}(({{ numerator }}) // ({{ denominator }})){% endmacro %}

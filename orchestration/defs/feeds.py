@@ -10,6 +10,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from orchestration.connectors.live import connector_for
+from orchestration.connectors.wanted import LiveFeed
 from orchestration.dbt import settings
 from orchestration.landing import (
     Delivery,
@@ -106,7 +108,25 @@ def usage_problem(delivery: Delivery) -> str | None:
     return None
 
 
-def _price_feed(key: str, description: str, land: Land) -> dg.AssetsDefinition:
+def _source(days: list[date], live: LiveFeed | None) -> Source:
+    """The folder, and for a live feed whatever services its setting names."""
+    folder = FolderSource(settings.feeds_url)
+    if live is None:
+        return folder
+    return connector_for(
+        settings.energy_price_url if live == "energy" else settings.energy_mix_url,
+        live,
+        folder,
+        cache=settings.connector_cache_dir,
+        first=days[0],
+        last=days[-1],
+        tokens=settings.tokens,
+    )
+
+
+def _price_feed(
+    key: str, description: str, land: Land, live: LiveFeed | None = None
+) -> dg.AssetsDefinition:
     """A feed that is one growing file (or one per zone) rather than a file per day."""
 
     @dg.asset(
@@ -132,7 +152,7 @@ def _price_feed(key: str, description: str, land: Land) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         prepare_landing(settings.landing_dir)
-        delivery = land(FolderSource(settings.feeds_url), settings.landing_dir)
+        delivery = land(_source(asked_days(context), live), settings.landing_dir)
         yield dg.MaterializeResult(
             metadata={
                 "dagster/row_count": delivery.landed_rows,
@@ -155,11 +175,13 @@ energy_price = _price_feed(
     "energy_price",
     "Energy prices by zone and interval, in the currency of the market, stored in UTC.",
     land_energy_prices,
+    live="energy",
 )
 energy_mix = _price_feed(
     "energy_mix",
     "Carbon intensity and renewable share of the grid, by zone and hour. A zone may have none.",
     land_energy_mix,
+    live="carbon",
 )
 gpu_price = _price_feed(
     "gpu_price",

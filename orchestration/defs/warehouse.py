@@ -36,7 +36,13 @@ def billing_models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> It
     try:
         with billing_run(settings, days[0], days[-1]) as run:
             context.log.info(str(run))
-            yield from dbt.cli(run.dbt_arguments, context=context).stream()
+            built = 0
+            for event in dbt.cli(run.dbt_arguments, context=context).stream():
+                yield event
+                if isinstance(event, dg.Output):
+                    built += 1
+                    if built % 10 == 0:
+                        context.log.info(f"{built} of {len(context.selected_output_names)} tables")
     except NothingToBill as reason:
         raise dg.Failure(str(reason), allow_retries=False) from None
     except DagsterDbtCliRuntimeError as error:

@@ -127,7 +127,7 @@ class _Staged:
             if day not in self.parts:
                 path = self.stage / f"usage_day={day.isoformat()}.parquet"
                 self.parts[day] = TableWriter(path, files.USAGE)
-            self.parts[day].write(pa.concat_tables(tables))
+            self.parts[day].write(pa.concat_tables(tables).combine_chunks())
         self.pending = {}
         self.pending_bytes = 0
 

@@ -14,8 +14,12 @@ days as (
 
     select
         *,
-        lag(depletion) over (partition by customer_id, cycle_start order by balance_date) as depletion_before
+        {# Every cycle starts below both; the thresholds of the day before are those of its own plan. #}
+        coalesce(lag(is_at_pre_alert) over in_cycle, false) as was_at_pre_alert,
+        coalesce(lag(is_at_hard_cap) over in_cycle, false) as was_at_hard_cap
     from {{ ref('int_depletion_days') }}
+    where cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
+    window in_cycle as (partition by customer_id, cycle_start order by balance_date)
 
 ),
 
@@ -25,7 +29,7 @@ raised as (
         customer_id, cycle_start, balance_date as raised_on, 'pre_alert' as alert_type, depletion, balance,
         pre_alert_depletion as threshold
     from days
-    where depletion >= pre_alert_depletion and coalesce(depletion_before < pre_alert_depletion, true)
+    where is_at_pre_alert and not was_at_pre_alert
 
     union all
 
@@ -33,7 +37,7 @@ raised as (
         customer_id, cycle_start, balance_date as raised_on, 'hard_cap' as alert_type, depletion, balance,
         hard_cap_depletion as threshold
     from days
-    where depletion >= hard_cap_depletion and coalesce(depletion_before < hard_cap_depletion, true)
+    where is_at_hard_cap and not was_at_hard_cap
 
     union all
 

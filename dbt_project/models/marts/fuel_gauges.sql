@@ -140,8 +140,8 @@ gauges as (
         next_expiries.last_expiry_on,
         next_expiries.next_expiry_on,
         next_expiries.next_expiry_micro,
-        thresholds.pre_alert_depletion,
-        thresholds.hard_cap_depletion
+        coalesce(thresholds.is_at_pre_alert, false) as is_at_pre_alert,
+        coalesce(thresholds.is_at_hard_cap, false) as is_at_hard_cap
     from customers
     left join today on customers.customer_id = today.customer_id
     left join in_cycle on customers.customer_id = in_cycle.customer_id
@@ -186,8 +186,8 @@ select
     next_expiry_on,
     {{ from_micro('next_expiry_micro') }} as next_expiry_credits,
     case
-        when depletion >= hard_cap_depletion then 'capped'
-        when depletion >= pre_alert_depletion then 'warning'
+        when is_at_hard_cap then 'capped'
+        when is_at_pre_alert then 'warning'
         else 'ok'
     end as status
 from projected

@@ -14,13 +14,13 @@ lifted as (
     select
         alerts.alert_id,
         alerts.customer_id,
-        min(balances.balance_date) as effective_on
+        min(days.balance_date) as effective_on
     from alerts
-    inner join {{ ref('credit_balances') }} as balances
+    inner join {{ ref('int_depletion_days') }} as days
         on
-            alerts.customer_id = balances.customer_id
-            and balances.balance_date > alerts.raised_on
-            and balances.depletion < alerts.threshold
+            alerts.customer_id = days.customer_id
+            and days.balance_date > alerts.raised_on
+            and not days.is_at_hard_cap
     where alerts.alert_type = 'hard_cap'
     group by alerts.alert_id, alerts.customer_id
 

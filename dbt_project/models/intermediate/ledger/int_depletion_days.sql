@@ -1,3 +1,12 @@
+{{
+    config(
+        materialized = 'incremental',
+        incremental_strategy = partition_strategy(),
+        partition_by = partitioned_by('cycle_start'),
+        on_schema_change = 'fail',
+        pre_hook = "{{ clear_partitions('cycle_start in (select cycle_start from ' ~ ref('int_touched_cycles') ~ ')') }}"
+    )
+}}
 {#
     Every wallet's depletion day by day in the touched cycles, with the thresholds of the plan of
     that day (the latest before it, if there is none).
@@ -18,6 +27,7 @@ planned as (
         balances.balance_date,
         balances.cycle_start,
         balances.depletion,
+        balances.burned_in_cycle,
         {# The balance that depletion was measured with: before what expires or rolls. #}
         balances.closing_credits + balances.expired_credits + balances.rolled_credits as balance,
         subscriptions.sku
@@ -39,7 +49,9 @@ select
     planned.depletion,
     planned.balance,
     plans.pre_alert_depletion,
-    plans.hard_cap_depletion
+    plans.hard_cap_depletion,
+    {{ reaches('plans.pre_alert_depletion') }} as is_at_pre_alert,
+    {{ reaches('plans.hard_cap_depletion') }} as is_at_hard_cap
 from planned
 left join {{ ref('plans') }} as plans
     on

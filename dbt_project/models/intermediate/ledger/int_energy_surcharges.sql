@@ -43,12 +43,8 @@ surcharges as (
 
     select
         *,
-        {{ divide_rounded(
-            'greatest(excess_pico, 0) * (1000000 + energy_markup_micro)', wide('1000000000000')
-        ) }} as surcharge_micro,
-        {{ divide_rounded(
-            'greatest(regular_excess_pico, 0) * (1000000 + energy_markup_micro)', wide('1000000000000')
-        ) }} as regular_surcharge_micro
+        greatest(excess_pico, 0) * (1000000 + energy_markup_micro) as surcharge_atto,
+        greatest(regular_excess_pico, 0) * (1000000 + energy_markup_micro) as regular_surcharge_atto
     from energy
 
 )
@@ -61,6 +57,10 @@ select
     regular_kwh_micro,
     energy_cost_micro,
     regular_energy_cost_micro,
-    regular_surcharge_micro,
-    surcharge_micro - regular_surcharge_micro as adjustment_surcharge_micro
+    {{ divide_rounded('regular_surcharge_atto', wide('1000000000000')) }} as regular_surcharge_micro,
+    {{ divide_rounded('surcharge_atto', wide('1000000000000')) }}
+    - {{ divide_rounded('regular_surcharge_atto', wide('1000000000000')) }} as adjustment_surcharge_micro,
+    {{ divide_rounded('regular_surcharge_atto', wide('10000000000000000')) }} as regular_surcharge_cents,
+    {{ divide_rounded('(surcharge_atto - regular_surcharge_atto)', wide('10000000000000000')) }}
+        as adjustment_surcharge_cents
 from surcharges

@@ -64,7 +64,7 @@ base_lines as (
         'Discount for the committed term' as description,
         credits_micro as quantity_micro,
         'credit' as unit,
-        -{{ divide_rounded(wide('list_unit_price_pico') ~ ' * discount_rate_micro', '1000000') }} as unit_price_pico,
+        -discount_unit_price_pico as unit_price_pico,
         discount_cents as amount_cents
     from plan_charges
     where discount_rate_micro > 0
@@ -82,8 +82,8 @@ pack_lines as (
         case when source = 'burst_pack' then 'Burst pack' else 'Top-up of credits' end as description,
         cast(quantity as bigint) * 1000000 as quantity_micro,
         'pack' as unit,
-        {{ divide_rounded(wide('value_micro') ~ ' * 1000000', 'quantity') }} as unit_price_pico,
-        {{ divide_rounded('value_micro', '10000') }} as amount_cents
+        {{ divide_rounded('price_atto', wide('quantity') ~ ' * 1000000') }} as unit_price_pico,
+        {{ divide_rounded('price_atto', wide('10000000000000000')) }} as amount_cents
     from order_charges
 
     union all
@@ -97,8 +97,8 @@ pack_lines as (
         'Automatic top-up' as description,
         packs * 1000000 as quantity_micro,
         'pack' as unit,
-        {{ divide_rounded(wide('value_micro') ~ ' * 1000000', 'packs') }} as unit_price_pico,
-        {{ divide_rounded('value_micro', '10000') }} as amount_cents
+        {{ divide_rounded('price_atto', wide('packs') ~ ' * 1000000') }} as unit_price_pico,
+        {{ divide_rounded('price_atto', wide('10000000000000000')) }} as amount_cents
     from wallet_days
     where source = 'auto_purchase' and granted_on = posted_on
 
@@ -281,7 +281,8 @@ energy_parts as (
         sku,
         false as is_adjustment,
         regular_kwh_micro as quantity_micro,
-        regular_surcharge_micro as amount_micro
+        regular_surcharge_micro as amount_micro,
+        regular_surcharge_cents as amount_cents
     from {{ ref('int_energy_surcharges') }}
 
     union all
@@ -292,7 +293,8 @@ energy_parts as (
         sku,
         true as is_adjustment,
         kwh_micro - regular_kwh_micro as quantity_micro,
-        adjustment_surcharge_micro as amount_micro
+        adjustment_surcharge_micro as amount_micro,
+        adjustment_surcharge_cents as amount_cents
     from {{ ref('int_energy_surcharges') }}
 
 ),
@@ -419,7 +421,7 @@ lines as (
         quantity_micro,
         'kWh',
         null,
-        {{ divide_rounded('amount_micro', '10000') }},
+        amount_cents,
         null, null, null, null, null, null, null, null,
         is_adjustment
     from energy_parts
@@ -454,7 +456,7 @@ lines as (
         adjustments.reason,
         1000000,
         'adjustment',
-        {{ to_pico('adjustments.amount') }},
+        0,
         {{ divide_rounded(to_micro('adjustments.amount'), '10000') }},
         null, null, null, null, null, null, null, null,
         false

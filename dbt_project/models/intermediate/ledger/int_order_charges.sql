@@ -67,6 +67,7 @@ select
     ordered.expires_on,
     ordered.cycle_start,
     cast(ordered.credits_micro as bigint) as credits_micro,
+    {{ wide('coalesce(priced.price_atto, 0)') }} as price_atto,
     {{ divide_rounded(wide('coalesce(priced.price_atto, 0)'), '1000000000000') }} as value_micro
 from ordered
 left join priced on ordered.order_id = priced.order_id

@@ -131,6 +131,9 @@ select
     rollover_rate_micro,
     {# List price per credit; 0 for a plan without credits. #}
     coalesce({{ divide_rounded('list_price_atto', 'nullif(full_credits_micro, 0)') }}, 0) as list_unit_price_pico,
+    coalesce({{ divide_rounded(
+        'list_price_atto * discount_rate_micro', 'nullif(' ~ wide('full_credits_micro') ~ ' * 1000000, 0)'
+    ) }}, 0) as discount_unit_price_pico,
     {{ divide_rounded('list_price_atto * active_days', 'cycle_days * ' ~ wide('10000000000000000')) }} as base_cents,
     -{{ divide_rounded(
         'list_price_atto * discount_rate_micro * active_days',

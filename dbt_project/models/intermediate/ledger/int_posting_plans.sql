@@ -12,6 +12,34 @@ posting_days as (
 
 ),
 
+{# A plan's bookings run until the next plan starts, also over days without any plan. #}
+plan_spans as (
+
+    select
+        *,
+        lead(starts_on) over (partition by customer_id order by starts_on, subscription_id) as next_starts_on
+    from {{ ref('stg_plan_subscriptions') }}
+
+),
+
+{# Overage tiers: the version of the first day of the cycle with this plan, used that day or not. #}
+first_days as (
+
+    select
+        cycles.customer_id,
+        cycles.cycle_start,
+        plan_spans.sku,
+        min(greatest(plan_spans.starts_on, cycles.cycle_start)) as priced_on
+    from (select distinct customer_id, cycle_start from posting_days) as cycles
+    inner join plan_spans
+        on
+            cycles.customer_id = plan_spans.customer_id
+            and plan_spans.starts_on < {{ next_cycle_start('cycles.cycle_start') }}
+            and (plan_spans.next_starts_on is null or plan_spans.next_starts_on > cycles.cycle_start)
+    group by cycles.customer_id, cycles.cycle_start, plan_spans.sku
+
+),
+
 chosen as (
 
     select
@@ -19,9 +47,7 @@ chosen as (
         posting_days.posting_date,
         posting_days.cycle_start,
         subscriptions.subscription_id,
-        subscriptions.sku,
-        subscriptions.starts_on,
-        subscriptions.ends_on
+        subscriptions.sku
     from posting_days
     inner join {{ ref('stg_plan_subscriptions') }} as subscriptions
         on
@@ -40,16 +66,16 @@ select
     chosen.cycle_start,
     chosen.subscription_id,
     chosen.sku,
-    {# Overage tiers: the version of the first day of the cycle with this plan. #}
-    min(case
-        when chosen.ends_on is null or chosen.ends_on > chosen.cycle_start
-            then greatest(chosen.cycle_start, chosen.starts_on)
-        else chosen.cycle_start
-    end) over (partition by chosen.customer_id, chosen.cycle_start, chosen.sku) as priced_on,
+    first_days.priced_on,
     plans.overage_policy,
     {{ to_micro('plans.energy_baseline_per_kwh') }} as energy_baseline_micro,
     {{ to_micro('plans.energy_markup_rate') }} as energy_markup_micro
 from chosen
+inner join first_days
+    on
+        chosen.customer_id = first_days.customer_id
+        and chosen.cycle_start = first_days.cycle_start
+        and chosen.sku = first_days.sku
 left join {{ ref('plans') }} as plans
     on
         chosen.sku = plans.sku

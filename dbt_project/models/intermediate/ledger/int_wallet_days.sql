@@ -80,6 +80,7 @@ granted as (
         credits_micro,
         value_micro,
         cast(0 as bigint) as packs,
+        cast(null as {{ wide_type() }}) as price_atto,
         rollover_min_micro,
         rollover_rate_micro
     from {{ ref('int_grants_due') }}
@@ -101,6 +102,7 @@ granted as (
         yesterday.rolled_micro as credits_micro,
         yesterday.rolled_value_micro as value_micro,
         cast(0 as bigint) as packs,
+        cast(null as {{ wide_type() }}) as price_atto,
         cast(null as bigint) as rollover_min_micro,
         cast(null as bigint) as rollover_rate_micro
     from {{ this }} as yesterday
@@ -136,6 +138,7 @@ opened as (
         yesterday.credits_micro,
         yesterday.value_micro,
         yesterday.packs,
+        yesterday.price_atto,
         yesterday.rollover_min_micro,
         yesterday.rollover_rate_micro,
         yesterday.closing_micro as opening_micro,
@@ -187,6 +190,7 @@ refunds as (
             'latest_plan_grants.credits_micro'
         ) }}, 0) as value_micro,
         cast(0 as bigint) as packs,
+        cast(null as {{ wide_type() }}) as price_atto,
         cast(null as bigint) as rollover_min_micro,
         cast(null as bigint) as rollover_rate_micro,
         cast(0 as bigint) as opening_micro,
@@ -318,6 +322,7 @@ available as (
         purchased.packs * purchased.pack_credits_micro as credits_micro,
         {{ divide_rounded(wide('coalesce(purchase_prices.price_atto, 0)'), '1000000000000') }} as value_micro,
         purchased.packs,
+        {{ wide('coalesce(purchase_prices.price_atto, 0)') }} as price_atto,
         cast(null as bigint) as rollover_min_micro,
         cast(null as bigint) as rollover_rate_micro,
         cast(0 as bigint) as opening_micro,
@@ -424,6 +429,7 @@ select
     credits_micro,
     value_micro,
     packs,
+    price_atto,
     rollover_min_micro,
     rollover_rate_micro,
     opening_micro,
