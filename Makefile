@@ -4,6 +4,9 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 SAMPLE := data/sample_feeds
 
+# Handed on through the environment, so that no shell reads what an id contains.
+export LINE
+
 .PHONY: run test bill explain lint ui
 
 .venv/.installed: requirements.lock
@@ -38,8 +41,8 @@ lint: run
 
 ## explain: take an invoice line down to the delivered events, with sums that add up at every step
 explain: .venv/.installed
-	@test -n "$(LINE)" || { echo "Usage: make explain LINE=<invoice_line_id>"; exit 2; }
-	@$(BIN)/python -m orchestration.explain "$(LINE)"
+	@test -n "$$LINE" || { echo "Usage: make explain LINE=<invoice_line_id>"; exit 2; }
+	@$(BIN)/python -m orchestration.explain "$$LINE"
 
 ## ui: the Dagster UI on http://127.0.0.1:3000
 ui: .venv/.installed

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -179,10 +179,10 @@ def differences(
 
 
 @pytest.fixture(scope="session")
-def sample_feeds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def sample_feeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three weeks of generated feeds."""
     from orchestration.sample import generate_sample
 
     target = tmp_path_factory.mktemp("sample") / "feeds"
     generate_sample(target, date(2026, 1, 5), date(2026, 1, 26))
-    yield target
+    return target

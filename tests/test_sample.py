@@ -518,7 +518,8 @@ def test_the_last_tier_of_a_price_is_open_ended(seeds):
     for price, tiers in prices.items():
         tiers.sort(key=lambda row: int(row["tier"]))
         limits = [row["up_to"] for row in tiers]
-        assert limits[-1] == "" and "" not in limits[:-1], price
+        assert limits[-1] == "", price
+        assert "" not in limits[:-1], price
         assert [float(x) for x in limits[:-1]] == sorted(float(x) for x in limits[:-1]), price
         assert len({row["mode"] for row in tiers}) == 1, price
         assert all(row["package_size"] for row in tiers if row["mode"] == "package"), price

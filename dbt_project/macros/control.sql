@@ -10,10 +10,8 @@ select
     cast(expected as decimal(38, 6)) as expected,
     cast(actual as decimal(38, 6)) as actual,
     cast(cast(actual as decimal(38, 6)) - cast(expected as decimal(38, 6)) as decimal(38, 6)) as difference,
-    {% if rule == 'equal' %}
-    cast(actual as decimal(38, 6)) is not distinct from cast(expected as decimal(38, 6)) and actual is not null
-    {%- else %}
-    coalesce(cast(actual as decimal(38, 6)) <= cast(expected as decimal(38, 6)), false)
-    {%- endif %} as passed
+    coalesce(
+        cast(actual as decimal(38, 6)) {{ '=' if rule == 'equal' else '<=' }} cast(expected as decimal(38, 6)), false
+    ) as passed
 from {{ relation }}
 {%- endmacro %}

@@ -65,7 +65,11 @@ delivered as (
 
 delivered_rows as (
 
-    select scope, delivered_rows as expected, accounted_rows as actual from delivered
+    select
+        scope,
+        delivered_rows as expected,
+        accounted_rows as actual
+    from delivered
 
 ),
 
@@ -233,7 +237,11 @@ credits_rated as (
         sum(balances.burned_credits + balances.overage_credits - balances.refunded_credits) as actual
     from balances
     left join (
-        select posting_date, sum(credits_micro) as credits_micro from {{ ref('int_posted_usage') }} group by posting_date
+        select
+            posting_date,
+            sum(credits_micro) as credits_micro
+        from {{ ref('int_posted_usage') }}
+        group by posting_date
     ) as posted on balances.balance_date = posted.posting_date
     group by balances.balance_date
 
@@ -293,7 +301,9 @@ invoice_totals as (
         sum(invoices.total) as actual
     from {{ ref('invoices') }} as invoices
     inner join (
-        select cycle_start, sum(amount) as amount
+        select
+            cycle_start,
+            sum(amount) as amount
         from {{ ref('invoice_lines') }}
         where cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
         group by cycle_start
@@ -379,7 +389,9 @@ cost_booked as (
         sum(costs.unallocated_cost) + coalesce(max(allocated.cost), 0) as actual
     from {{ ref('gpu_minute_costs') }} as costs
     left join (
-        select usage_day, {{ from_micro('sum(amortized_cost_micro)') }} as cost
+        select
+            usage_day,
+            {{ from_micro('sum(amortized_cost_micro)') }} as cost
         from {{ ref('int_usage_costed') }}
         where has_pool
         group by usage_day
@@ -579,7 +591,8 @@ dedicated_without_gpus as (
     ('busy_above_capacity', 'warning', 'busy_above_capacity', 'equal'),
     ('dedicated_without_gpus', 'warning', 'dedicated_without_gpus', 'equal'),
 ] %}
+{% set parts = [] %}
 {% for name, severity, relation, rule in controls %}
-{{ control(name, severity, relation, rule) }}
-{{ 'union all' if not loop.last }}
+    {% do parts.append(control(name, severity, relation, rule)) %}
 {% endfor %}
+{{ parts | join('\nunion all\n') }}

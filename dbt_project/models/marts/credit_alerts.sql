@@ -26,7 +26,12 @@ days as (
 raised as (
 
     select
-        customer_id, cycle_start, balance_date as raised_on, 'pre_alert' as alert_type, depletion, balance,
+        customer_id,
+        cycle_start,
+        balance_date as raised_on,
+        'pre_alert' as alert_type,
+        depletion,
+        balance,
         pre_alert_depletion as threshold
     from days
     where is_at_pre_alert and not was_at_pre_alert
@@ -34,7 +39,12 @@ raised as (
     union all
 
     select
-        customer_id, cycle_start, balance_date as raised_on, 'hard_cap' as alert_type, depletion, balance,
+        customer_id,
+        cycle_start,
+        balance_date as raised_on,
+        'hard_cap' as alert_type,
+        depletion,
+        balance,
         hard_cap_depletion as threshold
     from days
     where is_at_hard_cap and not was_at_hard_cap
@@ -42,22 +52,38 @@ raised as (
     union all
 
     select
-        days.customer_id, days.cycle_start, days.balance_date as raised_on, 'auto_purchase' as alert_type,
-        days.depletion, days.balance, days.hard_cap_depletion as threshold
+        days.customer_id,
+        days.cycle_start,
+        days.balance_date as raised_on,
+        'auto_purchase' as alert_type,
+        days.depletion,
+        days.balance,
+        days.hard_cap_depletion as threshold
     from days
     inner join (
-        select distinct customer_id, granted_on from {{ ref('credit_grants') }} where source = 'auto_purchase'
+        select distinct
+            customer_id,
+            granted_on
+        from {{ ref('credit_grants') }}
+        where source = 'auto_purchase'
     ) as purchases on days.customer_id = purchases.customer_id and days.balance_date = purchases.granted_on
 
     union all
 
     {# Over the concurrency limit, by usage that came in time. #}
     select
-        days.customer_id, days.cycle_start, days.balance_date as raised_on, 'burst_cap' as alert_type,
-        days.depletion, days.balance, cast(null as decimal(18, 6)) as threshold
+        days.customer_id,
+        days.cycle_start,
+        days.balance_date as raised_on,
+        'burst_cap' as alert_type,
+        days.depletion,
+        days.balance,
+        cast(null as decimal(18, 6)) as threshold
     from days
     inner join (
-        select distinct customer_id, posting_date
+        select distinct
+            customer_id,
+            posting_date
         from {{ ref('int_burst_hours') }}
         where over_limit_micro > 0 and not is_adjustment
     ) as over_limit on days.customer_id = over_limit.customer_id and days.balance_date = over_limit.posting_date

@@ -49,14 +49,24 @@ first_days as (
         customer_id,
         min(first_day) as first_day
     from (
-        select customer_id, min(posted_on) as first_day from wallets group by customer_id
+        select
+            customer_id,
+            min(posted_on) as first_day
+        from wallets
+        group by customer_id
         union all
-        select customer_id, min(posted_on) as first_day from overage group by customer_id
+        select
+            customer_id,
+            min(posted_on) as first_day
+        from overage
+        group by customer_id
         {% if is_incremental() %}
-        union all
-        select customer_id, (select ledger_from from {{ ref('stg_run_settings') }}) as first_day
-        from {{ this }}
-        where balance_date = (select ledger_from - 1 from {{ ref('stg_run_settings') }})
+            union all
+            select
+                customer_id,
+                (select ledger_from from {{ ref('stg_run_settings') }}) as first_day
+            from {{ this }}
+            where balance_date = (select ledger_from - 1 from {{ ref('stg_run_settings') }})
         {% endif %}
     ) as starts
     group by customer_id

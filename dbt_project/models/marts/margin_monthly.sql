@@ -1,4 +1,11 @@
 {{ config(materialized = 'view') }}
+{%- set sums = [] -%}
+{%- for column in [
+    'gpu_minutes', 'credits', 'burn_revenue', 'overage_revenue', 'burst_revenue', 'energy_revenue', 'dedicated_revenue',
+    'revenue', 'direct_cost', 'idle_cost', 'amortized_cost', 'gross_margin', 'breakage_revenue'
+] -%}
+    {%- do sums.append('cast(sum(' ~ column ~ ') as decimal(38, 6)) as ' ~ column) -%}
+{%- endfor -%}
 with
 
 daily as (
@@ -53,13 +60,7 @@ monthly as (
         month,
         customer_id,
         accelerator,
-        {%- for column in [
-            'gpu_minutes', 'credits', 'burn_revenue', 'overage_revenue', 'burst_revenue', 'energy_revenue',
-            'dedicated_revenue', 'revenue', 'direct_cost', 'idle_cost', 'amortized_cost', 'gross_margin',
-            'breakage_revenue'
-        ] %}
-        cast(sum({{ column }}) as decimal(38, 6)) as {{ column }}{{ ',' if not loop.last }}
-        {%- endfor %}
+        {{ sums | join(',\n        ') }}
     from daily
     group by month, customer_id, accelerator
 

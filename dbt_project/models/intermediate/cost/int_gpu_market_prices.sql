@@ -27,14 +27,39 @@ observations as (
 {# A lot may name a price kind, a provider, both or neither. #}
 offers as (
 
-    select accelerator, price_kind, provider, observed_week, price_pico from observations where provider is not null
+    select
+        accelerator,
+        price_kind,
+        provider,
+        observed_week,
+        price_pico
+    from observations
+    where provider is not null
     union all
-    select accelerator, price_kind, '*' as provider, observed_week, price_pico from observations
+    select
+        accelerator,
+        price_kind,
+        '*' as provider,
+        observed_week,
+        price_pico
+    from observations
     union all
-    select accelerator, '*' as price_kind, provider, observed_week, price_pico
-    from observations where provider is not null
+    select
+        accelerator,
+        '*' as price_kind,
+        provider,
+        observed_week,
+        price_pico
+    from observations
+    where provider is not null
     union all
-    select accelerator, '*' as price_kind, '*' as provider, observed_week, price_pico from observations
+    select
+        accelerator,
+        '*' as price_kind,
+        '*' as provider,
+        observed_week,
+        price_pico
+    from observations
 
 ),
 

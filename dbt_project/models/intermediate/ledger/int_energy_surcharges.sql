@@ -23,9 +23,10 @@ energy as (
             {{ wide('usage_costed.energy_cost_micro') }} * 1000000
             - {{ wide('usage_costed.busy_kwh_micro') }} * plans.energy_baseline_micro
         ) as excess_pico,
-        sum(case when usage_costed.is_adjustment then 0 else
-            {{ wide('usage_costed.energy_cost_micro') }} * 1000000
-            - {{ wide('usage_costed.busy_kwh_micro') }} * plans.energy_baseline_micro
+        sum(case
+            when usage_costed.is_adjustment then 0 else
+                {{ wide('usage_costed.energy_cost_micro') }} * 1000000
+                - {{ wide('usage_costed.busy_kwh_micro') }} * plans.energy_baseline_micro
         end) as regular_excess_pico
     from {{ ref('int_usage_costed') }} as usage_costed
     inner join {{ ref('int_posting_plans') }} as plans

@@ -330,7 +330,15 @@ moved_lines as (
 lines as (
 
     select
-        customer_id, cycle_start, line_type, line_key, sku, description, quantity_micro, unit, unit_price_pico,
+        customer_id,
+        cycle_start,
+        line_type,
+        line_key,
+        sku,
+        description,
+        quantity_micro,
+        unit,
+        unit_price_pico,
         amount_cents,
         cast(null as varchar(10)) as cluster,
         cast(null as varchar(10)) as accelerator,
@@ -341,13 +349,34 @@ lines as (
         cast(null as bigint) as renewable_share_micro,
         cast(null as bigint) as carbon_kg_micro,
         false as is_adjustment
-    from (select * from base_lines union all select * from pack_lines) as plain_lines
+    from (
+        select * from base_lines
+        union all
+        select * from pack_lines
+    ) as plain_lines
 
     union all
 
     select
-        customer_id, cycle_start, line_type, line_key, sku, description, quantity_micro, unit, unit_price_pico,
-        amount_cents, cluster, null, null, null, amortized_cost_micro, facility_ids, null, null, false
+        customer_id,
+        cycle_start,
+        line_type,
+        line_key,
+        sku,
+        description,
+        quantity_micro,
+        unit,
+        unit_price_pico,
+        amount_cents,
+        cluster,
+        null,
+        null,
+        null,
+        amortized_cost_micro,
+        facility_ids,
+        null,
+        null,
+        false
     from dedicated_lines
 
     union all
@@ -380,14 +409,21 @@ lines as (
         customer_id,
         cycle_start,
         'overage',
-        sku,
+        sku as line_key,
         sku,
         'Credits beyond the wallet',
         quantity_micro,
         'credit',
         {{ divide_rounded('price_atto', 'quantity_micro') }},
         {{ divide_rounded('price_atto', wide('10000000000000000')) }},
-        null, null, null, null, null, null, null, null,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null,
         is_adjustment
     from overage_parts
 
@@ -404,7 +440,14 @@ lines as (
         'credit',
         surcharge_unit_price_pico,
         {{ divide_rounded(wide('quantity_micro') ~ ' * surcharge_unit_price_pico', wide('10000000000000000')) }},
-        null, null, null, null, null, null, null, null,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null,
         is_adjustment
     from burst_lines
     where {{ divide_rounded(wide('quantity_micro') ~ ' * surcharge_unit_price_pico', wide('1000000000000')) }} <> 0
@@ -415,14 +458,21 @@ lines as (
         customer_id,
         cycle_start,
         'energy_surcharge',
-        sku,
+        sku as line_key,
         sku,
         'Energy above the plan baseline',
         quantity_micro,
         'kWh',
         null,
         amount_cents,
-        null, null, null, null, null, null, null, null,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null,
         is_adjustment
     from energy_parts
     where amount_micro <> 0
@@ -440,7 +490,14 @@ lines as (
         'credit',
         0,
         0,
-        null, null, null, null, null, null, null, null,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null,
         false
     from moved_lines
 
@@ -458,7 +515,14 @@ lines as (
         'adjustment',
         0,
         {{ divide_rounded(to_micro('adjustments.amount'), '10000') }},
-        null, null, null, null, null, null, null, null,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null,
         false
     from {{ ref('adjustments') }} as adjustments
     cross join {{ ref('stg_run_settings') }} as settings

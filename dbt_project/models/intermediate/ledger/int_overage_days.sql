@@ -45,19 +45,19 @@ uncovered as (
 ),
 
 {% if is_incremental() %}
-{# The cycle's overage before this window, from the table itself. #}
-before_window as (
+    {# The cycle's overage before this window, from the table itself. #}
+    before_window as (
 
-    select
-        customer_id,
-        cycle_start,
-        sku,
-        max(cumulative_micro) as cumulative_micro
-    from {{ this }}
-    where posted_on < (select ledger_from from {{ ref('stg_run_settings') }})
-    group by customer_id, cycle_start, sku
+        select
+            customer_id,
+            cycle_start,
+            sku,
+            max(cumulative_micro) as cumulative_micro
+        from {{ this }}
+        where posted_on < (select ledger_from from {{ ref('stg_run_settings') }})
+        group by customer_id, cycle_start, sku
 
-),
+    ),
 {% endif %}
 
 cumulated as (
@@ -72,11 +72,11 @@ cumulated as (
         ) as cumulative_micro
     from uncovered
     {% if is_incremental() %}
-    left join before_window
-        on
-            uncovered.customer_id = before_window.customer_id
-            and uncovered.cycle_start = before_window.cycle_start
-            and uncovered.sku = before_window.sku
+        left join before_window
+            on
+                uncovered.customer_id = before_window.customer_id
+                and uncovered.cycle_start = before_window.cycle_start
+                and uncovered.sku = before_window.sku
     {% endif %}
 
 ),

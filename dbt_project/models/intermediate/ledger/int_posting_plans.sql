@@ -30,7 +30,10 @@ first_days as (
         cycles.cycle_start,
         plan_spans.sku,
         min(greatest(plan_spans.starts_on, cycles.cycle_start)) as priced_on
-    from (select distinct customer_id, cycle_start from posting_days) as cycles
+    from (select distinct
+        customer_id,
+        cycle_start
+    from posting_days) as cycles
     inner join plan_spans
         on
             cycles.customer_id = plan_spans.customer_id

@@ -105,7 +105,6 @@ dedicated as (
             ) }}
         ) as dedicated_revenue_micro
     from {{ ref('int_dedicated_charges') }} as charges
-    cross join {{ ref('stg_run_settings') }} as settings
     inner join {{ day_spine(
         "(select coalesce(min(cycle_start), date '1970-01-01') from " ~ ref('int_touched_cycles') ~ ')',
         '(select last_day from ' ~ ref('stg_run_settings') ~ ')'
@@ -131,7 +130,12 @@ unused_dedicated as (
     inner join {{ ref('customers') }} as customers on dedicated.customer_id = customers.customer_id
     inner join {{ ref('clusters') }} as clusters on dedicated.cluster = clusters.cluster
     left join (
-        select distinct customer_id, posting_date, cluster from usage_rows where is_dedicated
+        select distinct
+            customer_id,
+            posting_date,
+            cluster
+        from usage_rows
+        where is_dedicated
     ) as used
         on
             dedicated.customer_id = used.customer_id
@@ -144,16 +148,39 @@ unused_dedicated as (
 bearers as (
 
     select
-        customer_id, usage_day, posting_date, cycle_start, facility_id, cluster, accelerator, model_family,
-        is_adjustment, is_dedicated, event_count, gpu_minutes_micro, credits_micro, busy_kwh_micro, energy_cost_micro,
-        carbon_kg_micro, renewable_share_micro, direct_cost_micro, idle_cost_micro, amortized_cost_micro,
+        customer_id,
+        usage_day,
+        posting_date,
+        cycle_start,
+        facility_id,
+        cluster,
+        accelerator,
+        model_family,
+        is_adjustment,
+        is_dedicated,
+        event_count,
+        gpu_minutes_micro,
+        credits_micro,
+        busy_kwh_micro,
+        energy_cost_micro,
+        carbon_kg_micro,
+        renewable_share_micro,
+        direct_cost_micro,
+        idle_cost_micro,
+        amortized_cost_micro,
         is_cost_complete
     from usage_rows
 
     union all
 
     select
-        customer_id, usage_day, posting_date, cycle_start, facility_id, cluster, accelerator,
+        customer_id,
+        usage_day,
+        posting_date,
+        cycle_start,
+        facility_id,
+        cluster,
+        accelerator,
         'unspecified' as model_family,
         false as is_adjustment,
         true as is_dedicated,
@@ -231,36 +258,87 @@ totals as (
 {%- set stage = namespace(name='totals') %}
 {%- for share, total, weight, within in spreads %}
 
-spread_{{ share }} as (
+    spread_{{ share }} as (
 
-    select
-        customer_id, usage_day, posting_date, cycle_start, facility_id, cluster, accelerator, model_family,
-        is_adjustment, is_dedicated, event_count, gpu_minutes_micro, credits_micro, busy_kwh_micro, energy_cost_micro,
-        carbon_kg_micro, renewable_share_micro, direct_cost_micro, idle_cost_micro, amortized_cost_micro,
-        is_cost_complete, plan_sku, day_burned_micro, day_burn_revenue_micro, day_overage_micro,
-        day_overage_revenue_micro, day_burst_revenue_micro, cycle_energy_revenue_micro, day_dedicated_revenue_micro,
-        energy_weight_micro, dedicated_weight_micro, dedicated_group, adjustment_group,
-        {%- for earlier in spreads[:loop.index0] %}
-        {{ earlier[0] }},
-        {%- endfor %}
-        {{ share }}
-    from {{ spread(
+        select
+            customer_id,
+            usage_day,
+            posting_date,
+            cycle_start,
+            facility_id,
+            cluster,
+            accelerator,
+            model_family,
+            is_adjustment,
+            is_dedicated,
+            event_count,
+            gpu_minutes_micro,
+            credits_micro,
+            busy_kwh_micro,
+            energy_cost_micro,
+            carbon_kg_micro,
+            renewable_share_micro,
+            direct_cost_micro,
+            idle_cost_micro,
+            amortized_cost_micro,
+            is_cost_complete,
+            plan_sku,
+            day_burned_micro,
+            day_burn_revenue_micro,
+            day_overage_micro,
+            day_overage_revenue_micro,
+            day_burst_revenue_micro,
+            cycle_energy_revenue_micro,
+            day_dedicated_revenue_micro,
+            energy_weight_micro,
+            dedicated_weight_micro,
+            dedicated_group,
+            adjustment_group,
+            {%- for earlier in spreads[:loop.index0] %}
+                {{ earlier[0] }},
+            {%- endfor %}
+            {{ share }}
+        from {{ spread(
         relation=stage.name, total=total, weight=weight, within=within, key=row_key, share_as=share
     ) }} as spread_rows
 
-),
-{%- set stage.name = 'spread_' ~ share %}
+    ),
+    {%- set stage.name = 'spread_' ~ share %}
 {%- endfor %}
 
 {# Which columns go out; the totals stay inside. #}
 earned as (
 
     select
-        customer_id, usage_day, posting_date, cycle_start, facility_id, cluster, accelerator, model_family,
-        is_adjustment, is_dedicated, plan_sku, event_count, gpu_minutes_micro, credits_micro, busy_kwh_micro,
-        energy_cost_micro, carbon_kg_micro, renewable_share_micro, direct_cost_micro, idle_cost_micro,
-        amortized_cost_micro, is_cost_complete, burned_micro, overage_micro, burn_revenue_micro,
-        overage_revenue_micro, burst_revenue_micro, energy_revenue_micro, dedicated_revenue_micro
+        customer_id,
+        usage_day,
+        posting_date,
+        cycle_start,
+        facility_id,
+        cluster,
+        accelerator,
+        model_family,
+        is_adjustment,
+        is_dedicated,
+        plan_sku,
+        event_count,
+        gpu_minutes_micro,
+        credits_micro,
+        busy_kwh_micro,
+        energy_cost_micro,
+        carbon_kg_micro,
+        renewable_share_micro,
+        direct_cost_micro,
+        idle_cost_micro,
+        amortized_cost_micro,
+        is_cost_complete,
+        burned_micro,
+        overage_micro,
+        burn_revenue_micro,
+        overage_revenue_micro,
+        burst_revenue_micro,
+        energy_revenue_micro,
+        dedicated_revenue_micro
     from {{ stage.name }}
 
 )

@@ -87,27 +87,27 @@ granted as (
     where granted_on = {{ day }}
 
     {% if is_incremental() %}
-    union all
+        union all
 
-    {# What rolled out of the last cycle yesterday, with the value it carries; it lives for this cycle. #}
-    select
-        yesterday.customer_id || '/rollover/' || cast({{ day }} as varchar(10)) || '/' || yesterday.grant_id as grant_id,
-        yesterday.customer_id,
-        'rollover' as source,
-        yesterday.sku,
-        yesterday.grant_id as origin_id,
-        20 as priority,
-        {{ day }} as granted_on,
-        customers_today.cycle_end - 1 as expires_on,
-        yesterday.rolled_micro as credits_micro,
-        yesterday.rolled_value_micro as value_micro,
-        cast(0 as bigint) as packs,
-        cast(null as {{ wide_type() }}) as price_atto,
-        cast(null as bigint) as rollover_min_micro,
-        cast(null as bigint) as rollover_rate_micro
-    from {{ this }} as yesterday
-    inner join customers_today on yesterday.customer_id = customers_today.customer_id
-    where yesterday.posted_on = {{ day }} - 1 and yesterday.rolled_micro > 0
+        {# What rolled out of the last cycle yesterday, with the value it carries; it lives for this cycle. #}
+        select
+            yesterday.customer_id || '/rollover/' || cast({{ day }} as varchar(10)) || '/' || yesterday.grant_id as grant_id,
+            yesterday.customer_id,
+            'rollover' as source,
+            yesterday.sku,
+            yesterday.grant_id as origin_id,
+            20 as priority,
+            {{ day }} as granted_on,
+            customers_today.cycle_end - 1 as expires_on,
+            yesterday.rolled_micro as credits_micro,
+            yesterday.rolled_value_micro as value_micro,
+            cast(0 as bigint) as packs,
+            cast(null as {{ wide_type() }}) as price_atto,
+            cast(null as bigint) as rollover_min_micro,
+            cast(null as bigint) as rollover_rate_micro
+        from {{ this }} as yesterday
+        inner join customers_today on yesterday.customer_id = customers_today.customer_id
+        where yesterday.posted_on = {{ day }} - 1 and yesterday.rolled_micro > 0
     {% endif %}
 
 ),
@@ -123,35 +123,35 @@ opened as (
     from granted
 
     {% if is_incremental() %}
-    union all
+        union all
 
-    {# A grant without credits stays to the end of its cycle: depletion and the bonus look back at it. #}
-    select
-        yesterday.grant_id,
-        yesterday.customer_id,
-        yesterday.source,
-        yesterday.sku,
-        yesterday.origin_id,
-        yesterday.priority,
-        yesterday.granted_on,
-        yesterday.expires_on,
-        yesterday.credits_micro,
-        yesterday.value_micro,
-        yesterday.packs,
-        yesterday.price_atto,
-        yesterday.rollover_min_micro,
-        yesterday.rollover_rate_micro,
-        yesterday.closing_micro as opening_micro,
-        cast(0 as bigint) as granted_micro,
-        case
-            when yesterday.cycle_start = customers_today.cycle_start then yesterday.burned_in_cycle_micro else 0
-        end as burned_before_micro,
-        yesterday.given_micro as given_before_micro
-    from {{ this }} as yesterday
-    inner join customers_today on yesterday.customer_id = customers_today.customer_id
-    where
-        yesterday.posted_on = {{ day }} - 1
-        and (yesterday.closing_micro > 0 or yesterday.cycle_start = customers_today.cycle_start)
+        {# A grant without credits stays to the end of its cycle: depletion and the bonus look back at it. #}
+        select
+            yesterday.grant_id,
+            yesterday.customer_id,
+            yesterday.source,
+            yesterday.sku,
+            yesterday.origin_id,
+            yesterday.priority,
+            yesterday.granted_on,
+            yesterday.expires_on,
+            yesterday.credits_micro,
+            yesterday.value_micro,
+            yesterday.packs,
+            yesterday.price_atto,
+            yesterday.rollover_min_micro,
+            yesterday.rollover_rate_micro,
+            yesterday.closing_micro as opening_micro,
+            cast(0 as bigint) as granted_micro,
+            case
+                when yesterday.cycle_start = customers_today.cycle_start then yesterday.burned_in_cycle_micro else 0
+            end as burned_before_micro,
+            yesterday.given_micro as given_before_micro
+        from {{ this }} as yesterday
+        inner join customers_today on yesterday.customer_id = customers_today.customer_id
+        where
+            yesterday.posted_on = {{ day }} - 1
+            and (yesterday.closing_micro > 0 or yesterday.cycle_start = customers_today.cycle_start)
     {% endif %}
 
 ),

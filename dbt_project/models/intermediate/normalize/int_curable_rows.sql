@@ -16,11 +16,13 @@ select
     case events.reason
         when 'unknown_customer' then 'customer_id ' || events.customer_id || ' is not in contracts/customers'
         when 'unknown_cluster' then 'cluster ' || events.cluster || ' is not in fleet/clusters'
-        when 'unmapped_accelerator' then
-            'gpu_type ' || coalesce(events.gpu_type, '(default of the cluster)')
-            || ' is neither in catalog/accelerators nor in catalog/accelerator_aliases'
-        when 'no_active_plan' then
-            'customer ' || events.customer_id || ' has no plan subscription on ' || cast(events.usage_day as varchar(10))
+        when 'unmapped_accelerator'
+            then
+                'gpu_type ' || coalesce(events.gpu_type, '(default of the cluster)')
+                || ' is neither in catalog/accelerators nor in catalog/accelerator_aliases'
+        when 'no_active_plan'
+            then
+                'customer ' || events.customer_id || ' has no plan subscription on ' || cast(events.usage_day as varchar(10))
         when 'no_credit_rate' then
             'no rate in catalog/credit_rates for ' || events.accelerator || ' / ' || events.model_family
             || ' on ' || cast(events.usage_day as varchar(10))

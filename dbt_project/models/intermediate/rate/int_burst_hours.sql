@@ -70,7 +70,10 @@ in_window as (
     left join {{ ref('orders') }} as orders
         on
             excess_hours.customer_id = orders.customer_id
-            and orders.sku in (select sku from {{ ref('packs') }} where kind = 'burst')
+            and orders.sku in (
+                select sku from {{ ref('packs') }}
+                where kind = 'burst'
+            )
             and excess_hours.hour_start >= date_trunc('hour', orders.ordered_at)
             and cast(orders.ordered_at as date) >= excess_hours.usage_day - 400
     left join {{ ref('packs') }} as packs
@@ -115,7 +118,12 @@ list_prices as (
         {{ divide_rounded(
             'sum(' ~ tier_price_atto('split.plan_credits_micro', 'tiers') ~ ')', 'nullif(split.plan_credits_micro, 0)'
         ) }} as list_unit_price_pico
-    from (select distinct plan_sku, plan_credits_micro, usage_day from split where pack_sku is not null) as split
+    from (select distinct
+        plan_sku,
+        plan_credits_micro,
+        usage_day
+    from split
+    where pack_sku is not null) as split
     inner join {{ ref('stg_price_tiers') }} as tiers
         on
             split.plan_sku = tiers.sku
