@@ -34,7 +34,7 @@ def summarize(settings: Settings) -> str:
             f"  Parquet, a folder per table   {current}",
             f"  DuckDB file                   {current / 'marts.duckdb'}",
             "  open it                       "
-            f"python -c \"import duckdb; duckdb.connect('{_short(current)}/marts.duckdb', "
+            f".venv/bin/python -c \"import duckdb; duckdb.connect('{_short(current)}/marts.duckdb', "
             "read_only=True).sql('from invoices order by cycle_start').show()\"",
             "  in the browser                make ui",
         ]

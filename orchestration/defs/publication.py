@@ -7,6 +7,7 @@ import dagster as dg
 from orchestration.dbt import dbt_project, settings
 from orchestration.defs.feeds import OWNERS
 from orchestration.partitions import delivery_day
+from orchestration.pictures import cost_trend, margin_waterfall
 from orchestration.publish import marts_of, publish
 from orchestration.warehouse import writer_lock
 
@@ -29,8 +30,17 @@ def published_marts(context: dg.AssetExecutionContext) -> dg.MaterializeResult[N
     context.log.info(
         f"Published {sum(publication.row_counts.values()):,} rows in {len(MARTS)} tables"
     )
+    pictures = {
+        "margin_waterfall": margin_waterfall(publication.path),
+        "cost_per_gpu_minute": cost_trend(publication.path),
+    }
     return dg.MaterializeResult(
         metadata={
+            **{
+                name: dg.MetadataValue.md(picture)
+                for name, picture in pictures.items()
+                if picture is not None
+            },
             "path": dg.MetadataValue.path(str(publication.path)),
             "dagster/row_count": sum(publication.row_counts.values()),
             "rows_by_table": dict(publication.row_counts),

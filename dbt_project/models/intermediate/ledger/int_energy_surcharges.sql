@@ -18,6 +18,12 @@ energy as (
         cast(sum(usage_costed.energy_cost_micro) as bigint) as energy_cost_micro,
         cast(sum(case when usage_costed.is_adjustment then 0 else usage_costed.energy_cost_micro end) as bigint)
             as regular_energy_cost_micro,
+        {# What the same kWh cost at the baseline, in 1e-12. #}
+        sum({{ wide('usage_costed.busy_kwh_micro') }} * plans.energy_baseline_micro) as baseline_pico,
+        sum(case
+            when usage_costed.is_adjustment then 0
+            else {{ wide('usage_costed.busy_kwh_micro') }} * plans.energy_baseline_micro
+        end) as regular_baseline_pico,
         {# In 1e-12: the cost above the baseline. #}
         sum(
             {{ wide('usage_costed.energy_cost_micro') }} * 1000000
@@ -58,6 +64,8 @@ select
     regular_kwh_micro,
     energy_cost_micro,
     regular_energy_cost_micro,
+    {{ divide_rounded('baseline_pico', '1000000') }} as baseline_micro,
+    {{ divide_rounded('regular_baseline_pico', '1000000') }} as regular_baseline_micro,
     {{ divide_rounded('regular_surcharge_atto', wide('1000000000000')) }} as regular_surcharge_micro,
     {{ divide_rounded('surcharge_atto', wide('1000000000000')) }}
     - {{ divide_rounded('regular_surcharge_atto', wide('1000000000000')) }} as adjustment_surcharge_micro,

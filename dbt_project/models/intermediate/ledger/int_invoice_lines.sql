@@ -281,6 +281,7 @@ energy_parts as (
         sku,
         false as is_adjustment,
         regular_kwh_micro as quantity_micro,
+        {{ energy_description('regular_kwh_micro', 'regular_energy_cost_micro', 'regular_baseline_micro') }} as description,
         regular_surcharge_micro as amount_micro,
         regular_surcharge_cents as amount_cents
     from {{ ref('int_energy_surcharges') }}
@@ -293,6 +294,10 @@ energy_parts as (
         sku,
         true as is_adjustment,
         kwh_micro - regular_kwh_micro as quantity_micro,
+        {{ energy_description(
+            'kwh_micro - regular_kwh_micro', 'energy_cost_micro - regular_energy_cost_micro',
+            'baseline_micro - regular_baseline_micro'
+        ) }} as description,
         adjustment_surcharge_micro as amount_micro,
         adjustment_surcharge_cents as amount_cents
     from {{ ref('int_energy_surcharges') }}
@@ -460,7 +465,7 @@ lines as (
         'energy_surcharge',
         sku as line_key,
         sku,
-        'Energy above the plan baseline',
+        description,
         quantity_micro,
         'kWh',
         null,
