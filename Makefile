@@ -1,6 +1,6 @@
 # Two commands: `make run` bills a sample from an empty checkout, `make test` runs every test.
 # Python 3.11 and make are all they need.
-PYTHON ?= python3.11
+PYTHON ?= $(or $(shell command -v python3.11),python3)
 BIN := .venv/bin
 SAMPLE := data/sample_feeds
 
@@ -10,7 +10,7 @@ export LINE
 .PHONY: run test bill explain lint ui
 
 .venv/.installed: requirements.lock
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name it with PYTHON=..."; exit 1; }
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" || { echo "Python 3.11 is needed; name it with PYTHON=..."; exit 1; }
 	@echo "Installing the pinned requirements into .venv (about a minute, once)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r requirements.lock
