@@ -57,6 +57,3 @@
         {%- for row in rows %} partition ({{ key }} = '{{ row[0] }}'){{ ',' if not loop.last }}{% endfor %}
     {%- endif -%}
 {%- endmacro %}
-
-{#- Refuse to bill on an engine whose decimals or clocks would give other numbers. -#}
-{% macro assert_engine_settings() %}{% endmacro %}
