@@ -7,7 +7,7 @@ SAMPLE := data/sample_feeds
 # Handed on through the environment, so that no shell reads what an id contains.
 export LINE
 
-.PHONY: run test bill explain lint ui
+.PHONY: run test test-slow bill explain lint ui
 
 .venv/.installed: requirements.lock
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" || { echo "Python 3.11 is needed; name it with PYTHON=..."; exit 1; }
@@ -27,9 +27,13 @@ bill: .venv/.installed
 	@test -n "$(FROM)" && test -n "$(TO)" || { echo "Usage: make bill FROM=2026-01-05 TO=2026-01-31"; exit 2; }
 	@$(BIN)/python -m orchestration.bill $(FROM) $(TO)
 
-## test: every test
+## test: every test but the slow ones
 test: .venv/.installed
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+## test-slow: the tests that take minutes each: faults, floods, browsers
+test-slow: .venv/.installed
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 ## lint: what CI checks besides the tests; sqlfluff compiles the models, so it needs a billed sample
 lint: run
