@@ -13,6 +13,7 @@ from datetime import date, timedelta
 
 from orchestration.plan import BilledState, RunPlan, make_plan, write_plan
 from orchestration.publish import prepare_archive
+from orchestration.seeds import stage_seeds
 from orchestration.settings import Settings
 from orchestration.warehouse import start_anew, writer_lock
 
@@ -51,17 +52,22 @@ class BillingRun:
 def billing_run(settings: Settings, first: date, last: date) -> Iterator[BillingRun]:
     """Bill what the delivery days ``first`` to ``last`` touch, and anything landed but not billed.
 
+    The lock is held from the plan to the record of what was billed, and landing takes it too: what
+    a run reads cannot change under it.
+
     Raises:
+        SeedError: the seeds break their contract.
         NothingToBill: nothing is landed, or a delivery day is missing.
         WriterBusy: another run holds the warehouse.
     """
     with writer_lock(settings):
         plan = _without_gap(make_plan(settings, first, last))
+        stage_seeds(settings.seeds_dir, settings.staged_seeds_dir)
         state = BilledState(settings)
-        state.begin()
+        state.begin(plan)
         if plan.starts_anew:
             start_anew(settings)
-            state.begin()
+            state.begin(plan)
         write_plan(plan, settings)
         prepare_archive(settings)
         yield BillingRun(plan)

@@ -8,8 +8,12 @@ from pathlib import Path
 
 from dagster_dbt import DbtProject
 
-from orchestration.seeds import stage_seeds
-from orchestration.settings import DBT_PROJECT_DIR, Settings, load_settings
+from orchestration.seeds import check_seeds, stage_seeds
+from orchestration.settings import DBT_PROJECT_DIR, PROJECT_ROOT, Settings, load_settings
+from orchestration.warehouse import writer_lock
+
+BOUND_DBT = PROJECT_ROOT / "orchestration" / "bin" / "bound_dbt.py"
+"""The dbt that runs are given: it ends when its run does."""
 
 
 def prepare_dbt_project(settings: Settings) -> DbtProject:
@@ -21,7 +25,6 @@ def prepare_dbt_project(settings: Settings) -> DbtProject:
     os.environ.update(settings.dbt_environment())
     # dagster-dbt looks dbt up by name: the one beside this Python, whether or not the venv is active.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    stage_seeds(settings.seeds_dir, settings.staged_seeds_dir)
     target = Path(settings.dbt_environment()["DBT_TARGET_PATH"])
     target.mkdir(parents=True, exist_ok=True)
     settings.warehouse_dir.mkdir(parents=True, exist_ok=True)
@@ -29,7 +32,13 @@ def prepare_dbt_project(settings: Settings) -> DbtProject:
         project_dir=DBT_PROJECT_DIR, profiles_dir=DBT_PROJECT_DIR, target_path=target
     )
     if _is_stale(project.manifest_path):
-        project.preparer.prepare(project)
+        # The project names its seeds, so they are there before it is parsed. A billing stages
+        # them again under the same lock: what a run bills with cannot change while it runs.
+        with writer_lock(settings):
+            stage_seeds(settings.seeds_dir, settings.staged_seeds_dir)
+            project.preparer.prepare(project)
+    else:
+        check_seeds(settings.seeds_dir)
     return project
 
 

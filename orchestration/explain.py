@@ -30,7 +30,7 @@ import duckdb
 
 from orchestration.plan import BilledState
 from orchestration.settings import Settings, SettingsError, load_settings
-from orchestration.warehouse import read_warehouse
+from orchestration.warehouse import WriterBusy, read_warehouse, writer_lock
 
 Row = dict[str, Any]
 """A row by column name; its numbers are exact (see ``Books.rows``)."""
@@ -364,15 +364,14 @@ def _open_books(settings: Settings) -> Iterator[Books]:
             f"Nothing is published in {settings.published_dir}: bill first (make bill, or make run)"
         ) from None
     with ExitStack() as stack:
+        # A reader in the warehouse would stop a run from writing it; under the lock the run waits.
         try:
-            connection = stack.enter_context(read_warehouse(settings))
-        except duckdb.IOException as error:
-            raise NothingToExplain(
-                "The warehouse cannot be opened; if a run is writing it, wait for the run to end "
-                f"({error})"
-            ) from None
+            stack.enter_context(writer_lock(settings, patience=10))
+        except WriterBusy as busy:
+            raise NothingToExplain(str(busy)) from None
+        connection = stack.enter_context(read_warehouse(settings))
         state = BilledState(settings)
-        if not state.is_complete() or state.read()["last_day"] != manifest["last_delivery_day"]:
+        if not state.is_complete() or state.read()["billing_id"] != manifest["billing_id"]:
             raise NothingToExplain(
                 "The warehouse is not the one that was published: a billing since then did not "
                 "finish, or did not publish. Bill again, then explain"

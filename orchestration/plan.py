@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from orchestration.landing.files import copy, put, write_table
 from orchestration.settings import Settings
 
 # The longest billing cycle: no cycle that contains a day ends later than this many days after it.
@@ -68,9 +68,22 @@ class BilledState:
             return {}
         return dict(json.loads(self._file.read_text(encoding="utf-8")))
 
-    def begin(self) -> None:
-        """Say that the warehouse is being changed: until ``complete`` nothing may be published."""
-        self._update({**self._stored(), "complete": False})
+    def begin(self, plan: RunPlan) -> None:
+        """Say that the warehouse is being changed: until ``complete`` nothing may be published.
+
+        What the plan covers is kept, so that the next run covers it again if this one dies.
+        """
+        self._update(
+            {
+                **self._stored(),
+                "complete": False,
+                "unfinished": {
+                    "deliveries": _iso(plan.deliveries),
+                    "touched_days": _iso(plan.touched_days),
+                    "ledger_from": plan.ledger_from.isoformat(),
+                },
+            }
+        )
 
     def is_complete(self) -> bool:
         """Whether the last billing ran to its end."""
@@ -80,11 +93,11 @@ class BilledState:
         """Say what the warehouse is now built from."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for snapshot in _PRICE_SNAPSHOTS:
-            kept = self._folder / snapshot.replace("/", "_")
-            shutil.copyfile(settings.landing_dir / snapshot, kept)
+            copy(settings.landing_dir / snapshot, self.snapshot(snapshot))
         self._update(
             {
                 "complete": True,
+                "billing_id": uuid4().hex,
                 "last_day": plan.last_day.isoformat(),
                 "first_delivery_day": plan.first_delivery_day.isoformat(),
                 "basis": _basis(settings, plan.books_open_on),
@@ -102,15 +115,19 @@ class BilledState:
     def _update(self, state: dict[str, Any]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         staged = self._file.with_suffix(".tmp")
-        staged.write_text(json.dumps(state, indent=1, sort_keys=True), encoding="utf-8")
-        os.replace(staged, self._file)
+        with staged.open("w", encoding="utf-8") as file:
+            json.dump(state, file, indent=1, sort_keys=True)
+            file.flush()
+            os.fsync(file.fileno())
+        put(staged, self._file)
 
 
 def make_plan(settings: Settings, first: date, last: date) -> RunPlan | None:
     """Work out what a run over the delivery days ``first`` to ``last`` (inclusive) has to do.
 
     Deliveries that were landed earlier but never billed (a crash, a gap that is now filled) are
-    taken in as well. Returns None when nothing at all is landed.
+    taken in as well, and so is all that an unfinished run had begun to work on. Returns None when
+    nothing at all is landed.
     """
     landing = settings.landing_dir
     hashes = _landed_hashes(landing)
@@ -169,6 +186,10 @@ def make_plan(settings: Settings, first: date, last: date) -> RunPlan | None:
                 days=_LONGEST_CYCLE + settings.days_until_close
             )
             replay.append(delivery_day if certainly_closed else usage_day)
+    if unfinished := billed.get("unfinished"):
+        taken_in = sorted({*taken_in, *_dates(unfinished["deliveries"])})
+        touched |= _dates(unfinished["touched_days"])
+        replay.append(date.fromisoformat(unfinished["ledger_from"]))
     return RunPlan(
         first_delivery_day=first_delivery_day,
         last_day=last_day,
@@ -219,8 +240,16 @@ def _micro(share: Any) -> int:
 
 def _write(path: Path, columns: dict[str, pa.Array]) -> None:
     staged = path.with_suffix(".tmp")
-    pq.write_table(pa.table(columns), staged)
-    os.replace(staged, path)
+    write_table(pa.table(columns), staged)
+    put(staged, path)
+
+
+def _iso(days: Iterable[date]) -> list[str]:
+    return [day.isoformat() for day in days]
+
+
+def _dates(days: Iterable[str]) -> set[date]:
+    return {date.fromisoformat(day) for day in days}
 
 
 def _days(first: date, last: date) -> Iterable[date]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,10 +16,11 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from orchestration.landing.files import put, write_table
 from orchestration.plan import BilledState
 from orchestration.settings import Settings
+from orchestration.versions import new_version
 from orchestration.warehouse import failed_controls, read_warehouse
 
 # Older clients read this storage version too.
@@ -128,12 +127,11 @@ def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
             "Controls failed, so nothing is published and what was published stays: "
             + "; ".join(failed)
         )
-    root = settings.published_dir / "publications"
-    root.mkdir(parents=True, exist_ok=True)
     name = f"{billed['last_day']}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-    staged = root / f".{name}"
-    with read_warehouse(settings) as warehouse:
-        staged.mkdir()
+    with (
+        read_warehouse(settings) as warehouse,
+        new_version(settings.published_dir, name, kept=settings.publications_kept) as staged,
+    ):
         row_counts = _copy(warehouse, marts, staged)
         _archive_final_invoices(warehouse, settings, name)
         checks = dict(
@@ -142,27 +140,21 @@ def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
                 "from billing_controls group by 1 order by 1"
             ).fetchall()
         )
-    manifest = {
-        "run_id": run_id,
-        "first_delivery_day": billed["first_delivery_day"],
-        "last_delivery_day": billed["last_day"],
-        "settings": billed["basis"],
-        "row_counts": row_counts,
-        "checks": checks,
-        "sha256": {
-            str(path.relative_to(staged)): _sha256(path)
-            for path in sorted(staged.rglob("*"))
-            if path.is_file()
-        },
-    }
-    with (staged / "manifest.json").open("w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    final = root / name
-    os.replace(staged, final)
-    _switch(settings.published_dir / "current", final)
-    _forget_old(root, settings.publications_kept)
+        manifest = {
+            "run_id": run_id,
+            "billing_id": billed["billing_id"],
+            "first_delivery_day": billed["first_delivery_day"],
+            "last_delivery_day": billed["last_day"],
+            "settings": billed["basis"],
+            "row_counts": row_counts,
+            "checks": checks,
+            "sha256": {
+                str(path.relative_to(staged)): _sha256(path)
+                for path in sorted(staged.rglob("*"))
+                if path.is_file()
+            },
+        }
+        (staged / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     return Publication(
         path=settings.published_dir / "current", run_id=run_id, row_counts=row_counts
     )
@@ -172,8 +164,7 @@ def prepare_archive(settings: Settings) -> None:
     """Make sure that the archive of final invoices has a file for the models to read."""
     empty = settings.archive_dir / "final_invoice_lines" / "none.parquet"
     if not empty.exists():
-        empty.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(FINAL_INVOICE_LINES.empty_table(), empty)
+        _archive(FINAL_INVOICE_LINES.empty_table(), empty)
 
 
 def _archive_final_invoices(
@@ -191,9 +182,18 @@ def _archive_final_invoices(
         params=[str(folder / "*.parquet")],
     ).to_arrow_table()
     if lines.num_rows:
-        staged = folder / f".{name}"
-        pq.write_table(lines.select(FINAL_INVOICE_LINES.names).cast(FINAL_INVOICE_LINES), staged)
-        os.replace(staged, folder / f"{name}.parquet")
+        _archive(
+            lines.select(FINAL_INVOICE_LINES.names).cast(FINAL_INVOICE_LINES),
+            folder / f"{name}.parquet",
+        )
+
+
+def _archive(rows: pa.Table, path: Path) -> None:
+    """Write rows of the archive for good: flushed, and under their name in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.stem}")
+    write_table(rows, staged)
+    put(staged, path)
 
 
 def _copy(warehouse: duckdb.DuckDBPyConnection, marts: list[Mart], staged: Path) -> dict[str, int]:
@@ -240,21 +240,3 @@ def _escaped(text: str) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _switch(current: Path, publication: Path) -> None:
-    """Point ``current`` at a publication: a new link takes the old one's name in one step."""
-    link = current.with_name(".current")
-    link.unlink(missing_ok=True)
-    link.symlink_to(publication.relative_to(current.parent), target_is_directory=True)
-    os.replace(link, current)
-
-
-def _forget_old(root: Path, kept: int) -> None:
-    """Remove all but the newest publications, and what a crash left half-built."""
-    publications = sorted(
-        (path for path in root.iterdir() if not path.name.startswith(".")),
-        key=lambda path: path.name.rpartition("-")[2],
-    )
-    for path in [*publications[:-kept], *root.glob(".*")]:
-        shutil.rmtree(path)

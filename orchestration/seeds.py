@@ -70,19 +70,18 @@ def seed_contracts() -> list[SeedContract]:
     return contracts
 
 
-def stage_seeds(seeds_dir: Path, staged_dir: Path) -> None:
-    """Check every seed of ``seeds_dir`` and copy it to ``staged_dir``, where dbt loads it.
+def check_seeds(seeds_dir: Path) -> dict[str, list[dict[str, Any]]]:
+    """Read every seed of ``seeds_dir`` and check it against its contract.
 
-    Values are written in one canonical form (dates ISO, instants UTC), so that every engine reads
-    the same; a file that did not change is left alone, so that dbt need not parse it again.
+    Returns:
+        The typed rows of each seed by its name; none for a seed that may be absent and is.
 
     Raises:
         SeedError: with file, row and column of everything that breaks the contract.
     """
     problems: list[str] = []
     tables: dict[str, list[dict[str, Any]]] = {}
-    contracts = seed_contracts()
-    for contract in contracts:
+    for contract in seed_contracts():
         path = seeds_dir / contract.folder / f"{contract.name}.csv"
         try:
             tables[contract.name] = _read(contract, path, problems)
@@ -97,7 +96,20 @@ def stage_seeds(seeds_dir: Path, staged_dir: Path) -> None:
             "The seeds break their contract; correct them and run again:\n  "
             + "\n  ".join(problems)
         )
-    for contract in contracts:
+    return tables
+
+
+def stage_seeds(seeds_dir: Path, staged_dir: Path) -> None:
+    """Check every seed of ``seeds_dir`` and copy it to ``staged_dir``, where dbt loads it.
+
+    Values are written in one canonical form (dates ISO, instants UTC), so that every engine reads
+    the same; a file that did not change is left alone, so that dbt need not parse it again.
+
+    Raises:
+        SeedError: with file, row and column of everything that breaks the contract.
+    """
+    tables = check_seeds(seeds_dir)
+    for contract in seed_contracts():
         _write(contract, tables[contract.name], staged_dir)
 
 

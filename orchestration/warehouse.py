@@ -11,8 +11,8 @@ from filelock import FileLock, Timeout
 
 from orchestration.settings import Settings
 
-# Another run is let finish for this long before a run gives up.
-_PATIENCE_SECONDS = 600
+PATIENCE_SECONDS = 600
+"""Another run is let finish for this long before a run gives up."""
 
 
 class WriterBusy(RuntimeError):
@@ -20,19 +20,25 @@ class WriterBusy(RuntimeError):
 
 
 @contextmanager
-def writer_lock(settings: Settings) -> Iterator[None]:
+def writer_lock(settings: Settings, patience: float = PATIENCE_SECONDS) -> Iterator[None]:
     """One writer at a time, across processes; the operating system frees it if the holder dies.
 
+    Whoever lands, bills or publishes holds it, and whoever opens the warehouse to read.
+
+    Args:
+        settings: says where the warehouse is.
+        patience: seconds to wait for another holder.
+
     Raises:
-        WriterBusy: another run still holds it after ten minutes.
+        WriterBusy: another process still holds it.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.data_dir / "writer.lock", timeout=_PATIENCE_SECONDS)
+    lock = FileLock(settings.data_dir / "writer.lock", timeout=patience)
     try:
         lock.acquire()
     except Timeout:
         raise WriterBusy(
-            f"Another run has been writing {settings.warehouse_file} for ten minutes; "
+            f"Another run is writing {settings.data_dir}; "
             "wait for it to end, or stop it, and run again"
         ) from None
     try:

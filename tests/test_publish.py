@@ -71,6 +71,7 @@ def complete(settings: Settings) -> None:
     state._update(
         {
             "complete": True,
+            "billing_id": "b1",
             "last_day": "2026-01-31",
             "first_delivery_day": "2026-01-05",
             "basis": {},
@@ -127,7 +128,8 @@ def test_a_failed_control_publishes_nothing(settings):
 
 
 def test_an_unfinished_billing_is_not_published(settings):
-    BilledState(settings).begin()
+    state = BilledState(settings)
+    state._update({**state.read(), "complete": False})
     with pytest.raises(NotPublishable, match="did not finish"):
         publish(settings, MARTS, "run")
     assert not (settings.published_dir / "current").exists()

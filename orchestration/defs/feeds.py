@@ -15,6 +15,7 @@ from orchestration.connectors.wanted import LiveFeed
 from orchestration.dbt import settings
 from orchestration.landing import (
     Delivery,
+    interrupted_usage,
     land_energy_mix,
     land_energy_prices,
     land_fx_rates,
@@ -24,6 +25,7 @@ from orchestration.landing import (
 )
 from orchestration.partitions import delivery_day
 from orchestration.sources import FolderSource, Source
+from orchestration.warehouse import writer_lock
 
 OWNERS = ["team:billing"]
 COMPLETE = "delivery_is_complete"
@@ -64,13 +66,17 @@ def usage(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """GPU usage as it was metered: one row per slice, landed by usage day and delivery day."""
-    prepare_landing(settings.landing_dir)
     source = FolderSource(settings.feeds_url)
     deliveries = []
-    for day in asked_days(context):
-        delivery = land_usage(
-            source, day, settings.landing_dir, conflict_days=settings.conflict_days
-        )
+    with writer_lock(settings):
+        prepare_landing(settings.landing_dir)
+        interrupted = interrupted_usage(settings.landing_dir)
+    for day in sorted({*asked_days(context), *interrupted}):
+        # A billing reads what is landed; nothing is landed while one runs.
+        with writer_lock(settings):
+            delivery = land_usage(
+                source, day, settings.landing_dir, conflict_days=settings.conflict_days
+            )
         deliveries.append(delivery)
         context.log.info(
             f"{day}: {delivery.delivered_rows:,} rows delivered, {delivery.landed_rows:,} landed, "
@@ -151,8 +157,10 @@ def _price_feed(
     def feed(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        prepare_landing(settings.landing_dir)
-        delivery = land(_source(asked_days(context), live), settings.landing_dir)
+        source = _source(asked_days(context), live)
+        with writer_lock(settings):
+            prepare_landing(settings.landing_dir)
+            delivery = land(source, settings.landing_dir)
         yield dg.MaterializeResult(
             metadata={
                 "dagster/row_count": delivery.landed_rows,

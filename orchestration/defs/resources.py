@@ -3,7 +3,7 @@
 import dagster as dg
 from dagster_dbt import DbtCliResource
 
-from orchestration.dbt import dbt_project
+from orchestration.dbt import BOUND_DBT, dbt_project
 from orchestration.progress import progress
 
 
@@ -11,5 +11,6 @@ from orchestration.progress import progress
 def resources() -> dg.Definitions:
     """Bind dbt and the console logger."""
     return dg.Definitions(
-        resources={"dbt": DbtCliResource(project_dir=dbt_project)}, loggers={"console": progress}
+        resources={"dbt": DbtCliResource(project_dir=dbt_project, dbt_executable=str(BOUND_DBT))},
+        loggers={"console": progress},
     )

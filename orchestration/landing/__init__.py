@@ -10,10 +10,11 @@ from orchestration.landing.prices import (
     land_fx_rates,
     land_gpu_prices,
 )
-from orchestration.landing.usage import land_usage
+from orchestration.landing.usage import interrupted_usage, land_usage
 
 __all__ = [
     "Delivery",
+    "interrupted_usage",
     "land_energy_mix",
     "land_energy_prices",
     "land_fx_rates",

@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 
 from orchestration.sources import FeedProblem
 
+_STAGING = ".staging"
+
 AMOUNT = pa.decimal128(18, 6)
 PRICE = pa.decimal128(18, 9)
 
@@ -180,15 +182,28 @@ def prepare_landing(landing: Path) -> None:
 def staging(landing: Path, name: str) -> Iterator[Path]:
     """A private folder in the landing's file system, from where files are moved into place.
 
-    It is emptied first, because a crash may have left files in it, and removed at the end.
+    It is emptied first, because a crash may have left files in it. It is removed at the end, but
+    only emptied if landing failed: one that is there while nobody lands tells of a landing that
+    did not come to its end.
     """
-    folder = landing / ".staging" / name
+    folder = landing / _STAGING / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        for left in folder.iterdir():
+            left.unlink() if left.is_file() else shutil.rmtree(left, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def interrupted(landing: Path, feed: str) -> list[str]:
+    """The landings of a feed that did not come to their end, by what followed it in their names."""
+    prefix = f"{feed}-"
+    return sorted(
+        folder.name.removeprefix(prefix) for folder in landing.glob(f"{_STAGING}/{prefix}*")
+    )
 
 
 class TableWriter:
@@ -240,6 +255,16 @@ def put(staged: Path, path: Path) -> None:
         sync_folder(folder.parent)
     os.replace(staged, path)
     sync_folder(path.parent)
+
+
+def copy(source: Path, path: Path) -> None:
+    """Copy a file to its place in one step, flushed, replacing what is there."""
+    staged = path.with_name(f".{path.name}")
+    with source.open("rb") as read, staged.open("wb") as write:
+        shutil.copyfileobj(read, write, 1 << 20)
+        write.flush()
+        os.fsync(write.fileno())
+    put(staged, path)
 
 
 def remove(path: Path) -> None:

@@ -62,6 +62,11 @@ def land_usage(source: Source, day: date, landing: Path, *, conflict_days: int =
         return _replace_landed(staged, file, landing, conflict_days)
 
 
+def interrupted_usage(landing: Path) -> set[date]:
+    """The delivery days whose landing was cut off, by a kill or a full disk; land them again."""
+    return {date.fromisoformat(day) for day in files.interrupted(landing, FEED)}
+
+
 class _Staged:
     """A delivery on its way: its rows in staged files, one for every usage day."""
 
