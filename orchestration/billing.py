@@ -83,6 +83,8 @@ def _without_gap(plan: RunPlan | None) -> RunPlan:
             f"BOOKS_OPEN_ON={plan.books_open_on} lies after the last delivery, {plan.last_day}: "
             "there is nothing to bill yet"
         )
+    if plan.refusals:
+        raise NothingToBill("Deliveries are refused. " + "; ".join(plan.refusals[:5]))
     if plan.missing_days:
         first, last = plan.missing_days[0], plan.missing_days[-1]
         named = ", ".join(str(day) for day in plan.missing_days[:5])

@@ -1379,7 +1379,11 @@ class _Trace:
                         f"{self.books.file_names.get(event['delivery_day'], '(no record)')} "
                         f"line {event['line_number']}",
                         event["event_id"]
-                        + ("" if event["kind"] == "usage" else f" ({event['kind']})"),
+                        + (
+                            ""
+                            if event["kind"] == "usage"
+                            else f" ({event['kind']} of {event['corrects_event_id']})"
+                        ),
                         event["quantity"],
                         event["meter"],
                         event["gpu_minutes"],
@@ -1469,8 +1473,8 @@ keys as (
 landed as (
 
     select
-        event_id, kind, customer_id, meter, quantity, usage_day, delivery_day, line_number, cluster,
-        coalesce(gpu_type, '') as gpu_type,
+        event_id, kind, corrects_event_id, customer_id, meter, quantity, usage_day, delivery_day,
+        line_number, cluster, coalesce(gpu_type, '') as gpu_type,
         coalesce(model_family, 'unspecified') as model_family
     from read_parquet($files, hive_partitioning = false)
     where delivery_day <= $last_day
@@ -1532,6 +1536,7 @@ select
     billed.line_number,
     billed.event_id,
     billed.kind,
+    billed.corrects_event_id,
     billed.meter,
     billed.quantity,
     case billed.meter

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from orchestration.settings import Settings
 
+WRITER_POOL = "warehouse_writer"
+"""Whoever bills holds the one slot of this pool."""
+
 _CONFIGURATION = Path(__file__).with_name("dagster.yaml")
 
 
@@ -20,3 +23,15 @@ def use_instance(settings: Settings) -> Path:
     if not (home / "dagster.yaml").exists():
         shutil.copyfile(_CONFIGURATION, home / "dagster.yaml")
     return home
+
+
+def set_writer_slots() -> None:
+    """Give the writer's pool its one slot before any run is queued.
+
+    Dagster knows a pool's default limit only after the pool was used once, so two first runs would
+    start together. They would not harm each other (one waits for the lock), but neither should wait.
+    """
+    from dagster import DagsterInstance
+
+    with DagsterInstance.get() as instance:
+        instance.event_log_storage.set_concurrency_slots(WRITER_POOL, 1)

@@ -18,7 +18,7 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from orchestration.landing.files import copy, put, write_table
+from orchestration.landing.files import SNAPSHOTS, copy, put, refusal, write_table
 from orchestration.settings import Settings
 
 # The longest billing cycle: no cycle that contains a day ends later than this many days after it.
@@ -43,7 +43,9 @@ class RunPlan:
     """L, the last delivery day: the books are as of its end."""
     books_open_on: date
     missing_days: tuple[date, ...]
-    """Delivery days that stand in the way of billing: not landed, or landed with a problem."""
+    """Delivery days that stand in the way of billing: not landed, or landed but refused."""
+    refusals: tuple[str, ...]
+    """Why deliveries that are landed may not be billed: a problem, or too many incurable rows."""
     deliveries: tuple[date, ...]
     """Delivery days that this run takes in: asked for, or changed since they were billed."""
     touched_days: tuple[date, ...]
@@ -101,7 +103,7 @@ class BilledState:
                 "last_day": plan.last_day.isoformat(),
                 "first_delivery_day": plan.first_delivery_day.isoformat(),
                 "basis": _basis(settings, plan.books_open_on),
-                "deliveries": _landed_hashes(settings.landing_dir),
+                "deliveries": _landed_hashes(settings),
             }
         )
 
@@ -130,7 +132,7 @@ def make_plan(settings: Settings, first: date, last: date) -> RunPlan | None:
     nothing at all is landed.
     """
     landing = settings.landing_dir
-    hashes = _landed_hashes(landing)
+    hashes = _landed_hashes(settings)
     if not hashes:
         return None
     landed = sorted(date.fromisoformat(day) for day in hashes)
@@ -141,7 +143,7 @@ def make_plan(settings: Settings, first: date, last: date) -> RunPlan | None:
         for day in _days(min(first_delivery_day, books_open_on), max(last_day, last))
         if day.isoformat() not in hashes
     )
-
+    refusals = _refusals(settings, missing)
     state = BilledState(settings)
     billed = state.read()
     starts_anew = "basis" not in billed or billed["basis"] != _basis(settings, books_open_on)
@@ -155,6 +157,7 @@ def make_plan(settings: Settings, first: date, last: date) -> RunPlan | None:
             last_day=last_day,
             books_open_on=books_open_on,
             missing_days=missing,
+            refusals=refusals,
             deliveries=tuple(landed),
             touched_days=tuple(sorted(touched)),
             ledger_from=ledger_floor,
@@ -195,6 +198,7 @@ def make_plan(settings: Settings, first: date, last: date) -> RunPlan | None:
         last_day=last_day,
         books_open_on=books_open_on,
         missing_days=missing,
+        refusals=refusals,
         deliveries=tuple(taken_in),
         touched_days=tuple(sorted(touched)),
         ledger_from=min(max(min(replay), ledger_floor), last_day),
@@ -272,14 +276,28 @@ def _query(sql: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         return connection.execute(sql, parameters).fetchall()
 
 
-def _landed_hashes(landing: Path) -> dict[str, str]:
-    """The usage deliveries that are landed without a problem, by day: hash of the file's bytes."""
+def _landed_hashes(settings: Settings) -> dict[str, str]:
+    """The usage deliveries that may be billed, by day: hash of the file's bytes."""
     rows = _query(
         "select cast(delivery_day as varchar), content_sha256 from read_parquet($glob) "
-        "where problem is null and delivery_day is not null",
-        {"glob": str(landing / "deliveries" / "usage" / "*.parquet")},
+        "where problem is null and delivery_day is not null "
+        "and rejected_rows * 1000000 <= $max_incurable_micro * delivered_rows",
+        {
+            "glob": str(settings.landing_dir / "deliveries" / "usage" / "*.parquet"),
+            "max_incurable_micro": _micro(settings.max_incurable_share),
+        },
     )
     return dict(rows)
+
+
+def _refusals(settings: Settings, missing: tuple[date, ...]) -> tuple[str, ...]:
+    """What is landed but must not be billed, and why: usage of missing days, and price feeds."""
+    deliveries = [("usage", day) for day in missing] + [(feed, None) for feed in SNAPSHOTS]
+    found = (
+        refusal(settings.landing_dir, feed, day, settings.max_incurable_share)
+        for feed, day in deliveries
+    )
+    return tuple(reason for reason in found if reason)
 
 
 def _touched_by(landing: Path, deliveries: list[date] | None) -> dict[date, set[date]]:

@@ -10,6 +10,7 @@ import gzip
 import json
 import shutil
 from datetime import date
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
@@ -148,6 +149,26 @@ def copied(billed: Books, tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, seeds_dir=of_billed.seeds_dir)
 
 
+def test_a_correction_after_the_close_names_its_event_and_its_line(billed: Books) -> None:
+    """The closed cycle's invoice keeps its line; the current one carries the adjustment."""
+    [correction] = billed.rows(
+        "select kind, corrects_event_id, usage_date, posting_date, is_adjustment, gpu_minutes, "
+        "invoice_line_id from usage_corrections where event_id = 'encore-back'"
+    )
+    assert correction == (
+        "correction",
+        "encore-burst",
+        date(2026, 1, 17),
+        date(2026, 2, 6),
+        True,
+        Decimal("-1.5"),
+        LATE_USAGE,
+    )
+    assert billed.rows(
+        f"select is_adjustment from invoice_lines where invoice_line_id = '{LATE_USAGE}'"
+    ) == [(True,)]
+
+
 def lines_of(billed: Books) -> dict[tuple[str, bool], str]:
     """A line of each kind, one with a quantity if there is any."""
     rows = billed.rows(
@@ -210,7 +231,7 @@ def test_events_are_shown_once_with_file_and_line(billed: Books, first_line: int
         for number, rest in [
             (0, "encore-burst 12.0 gpu_hour 720.000000"),
             (1, "encore-seconds 100.0 gpu_second 1.666667"),
-            (3, "encore-back (correction) -1.5 gpu_minute -1.500000"),
+            (3, "encore-back (correction of encore-burst) -1.5 gpu_minute -1.500000"),
         ]
     ]
     assert "minutes of all events 720.166667 equals the rows of usage: yes" in text
@@ -344,10 +365,10 @@ def test_nothing_published_is_no_traceback(
 def test_a_warehouse_ahead_of_the_publication_is_not_explained(
     billed: Books, copied: Settings
 ) -> None:
-    """Method: the publication of another day, as after a billing that did not publish."""
+    """Method: the publication of another billing, as after one that did not publish."""
     manifest = copied.published_dir / "current" / "manifest.json"
-    text = manifest.read_text().replace(f'"{LAST}"', '"2026-02-07"')
-    manifest.write_text(text)
+    published = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(published | {"billing_id": "another"}))
 
     with pytest.raises(NothingToExplain, match="not the one that was published"):
         explain(copied, LATE_USAGE)

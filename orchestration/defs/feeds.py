@@ -22,6 +22,7 @@ from orchestration.landing import (
     land_gpu_prices,
     land_usage,
     prepare_landing,
+    refusal,
 )
 from orchestration.partitions import delivery_day
 from orchestration.sources import FolderSource, Source
@@ -91,7 +92,7 @@ def usage(
             "deliveries": _table(deliveries),
         }
     )
-    problems = [problem for d in deliveries if (problem := usage_problem(d))]
+    problems = [problem for d in deliveries if (problem := _refusal("usage", d.delivery_day))]
     yield dg.AssetCheckResult(
         check_name=COMPLETE,
         passed=not problems,
@@ -100,18 +101,9 @@ def usage(
     )
 
 
-def usage_problem(delivery: Delivery) -> str | None:
-    """Why a usage delivery may not be billed, or None."""
-    if delivery.problem:
-        return delivery.problem
-    share = delivery.rejected_rows / delivery.delivered_rows if delivery.delivered_rows else 0
-    if share > settings.max_incurable_share:
-        reasons = ", ".join(f"{n} {r}" for r, n in sorted(delivery.rejected_by_reason.items()))
-        return (
-            f"{delivery.file_name}: {share:.1%} of its rows are incurable ({reasons}), more than "
-            f"MAX_INCURABLE_SHARE allows; have it delivered again, or raise the setting to accept it"
-        )
-    return None
+def _refusal(feed: str, day: date | None) -> str | None:
+    """Why a landed delivery may not be billed; the plan of a billing asks the same."""
+    return refusal(settings.landing_dir, feed, day, settings.max_incurable_share)
 
 
 def _source(days: list[date], live: LiveFeed | None) -> Source:
@@ -145,7 +137,7 @@ def _price_feed(
                 COMPLETE,
                 asset=["landing", key],
                 blocking=True,
-                description="The feed's files are there and whole.",
+                description="The feed's files are there, whole, and few of their rows are incurable.",
             )
         ],
         freshness_policy=DUE,
@@ -169,11 +161,12 @@ def _price_feed(
                 "set_aside_by_reason": dict(delivery.rejected_by_reason),
             }
         )
+        problem = _refusal(delivery.feed, None)
         yield dg.AssetCheckResult(
             check_name=COMPLETE,
-            passed=delivery.problem is None,
-            metadata={"problem": delivery.problem or "none"},
-            description=delivery.problem,
+            passed=problem is None,
+            metadata={"problem": problem or "none"},
+            description=problem,
         )
 
     return feed

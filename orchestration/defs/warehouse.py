@@ -15,6 +15,7 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from orchestration.billing import NothingToBill, billing_run
 from orchestration.dbt import dbt_project, settings
 from orchestration.defs.feeds import asked_days
+from orchestration.instance import WRITER_POOL
 from orchestration.partitions import delivery_day
 from orchestration.warehouse import failed_controls
 
@@ -28,7 +29,7 @@ from orchestration.warehouse import failed_controls
     ),
     partitions_def=delivery_day,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    pool="warehouse_writer",
+    pool=WRITER_POOL,
 )
 def billing_models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
     """Bill in one dbt invocation everything that the deliveries asked for, and any missed, touch."""

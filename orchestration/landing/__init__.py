@@ -3,7 +3,7 @@
 Decides only what no seed edit can cure. Prices, credits and customers are judged in SQL.
 """
 
-from orchestration.landing.files import Delivery, prepare_landing
+from orchestration.landing.files import Delivery, prepare_landing, refusal
 from orchestration.landing.prices import (
     land_energy_mix,
     land_energy_prices,
@@ -21,4 +21,5 @@ __all__ = [
     "land_gpu_prices",
     "land_usage",
     "prepare_landing",
+    "refusal",
 ]

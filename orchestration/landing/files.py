@@ -5,15 +5,18 @@ Nothing here knows what a delivered row looks like.
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -247,14 +250,27 @@ def write_table(table: pa.Table, path: Path) -> None:
     writer.close()
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, so that they stay after a power cut."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
+
+
 def put(staged: Path, path: Path) -> None:
     """Move a staged, flushed file to its place in one step, replacing what is there."""
-    missing = [folder for folder in path.parents if not folder.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for folder in missing:
-        sync_folder(folder.parent)
+    make_folder(path.parent)
     os.replace(staged, path)
     sync_folder(path.parent)
+
+
+def put_table(table: pa.Table, path: Path) -> None:
+    """Write a whole table under its name in one step, flushed; readers never see half of it."""
+    make_folder(path.parent)
+    staged = path.with_name(f".{path.stem}")
+    write_table(table, staged)
+    put(staged, path)
 
 
 def copy(source: Path, path: Path) -> None:
@@ -313,6 +329,39 @@ def record_problem(
     write_table(delivery.record(), stage / "problem.parquet")
     put(stage / "problem.parquet", path)
     return delivery
+
+
+def refusal(landing: Path, feed: str, day: date | None, max_incurable_share: Decimal) -> str | None:
+    """Why a landed delivery may not be billed, or None; also None if it was never landed."""
+    rows = _rows(of_delivery(landing, "deliveries", feed, day))
+    if not rows:
+        return None
+    delivery = Delivery(**rows[0])
+    if delivery.problem:
+        return delivery.problem
+    if delivery.rejected_rows <= max_incurable_share * delivery.delivered_rows:
+        return None
+    share = Decimal(delivery.rejected_rows) / delivery.delivered_rows
+    examples = _examples(of_delivery(landing, "rejected", feed, day))
+    return (
+        f"{delivery.file_name}: {share:.1%} of its rows are incurable ({examples}), more than "
+        f"MAX_INCURABLE_SHARE={max_incurable_share} allows; have it delivered again, or raise the "
+        "setting to accept it"
+    )
+
+
+def _examples(rejected: Path) -> str:
+    """The three commonest reasons of rejection, each with its first line and what is wrong there."""
+    with duckdb.connect(":memory:") as connection:
+        reasons = connection.execute(
+            "select reason, count(*), min(line_number), left(arg_min(detail, line_number), 120) "
+            "from read_parquet($1) group by reason order by count(*) desc, reason limit 3",
+            [glob.escape(str(rejected))],
+        ).fetchall()
+    return "; ".join(
+        f"{count:,} {reason}, first in line {line}: {detail}"
+        for reason, count, line, detail in reasons
+    )
 
 
 def _reasons(rejected: Path) -> dict[str, int]:
