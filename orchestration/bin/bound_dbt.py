@@ -10,6 +10,7 @@ folder on its path, where ``dbt`` must not be ours.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import sys
@@ -48,6 +49,9 @@ def main() -> None:
         print(f"Core: {version('dbt-core')}")
         return
     die_with_parent()
+    # One dbt at a time: that of a killed run may still be on its way out.
+    alone = os.open(os.path.join(os.environ["DATA_DIR"], "dbt.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(alone, fcntl.LOCK_EX)
     from dbt.cli.main import cli
 
     sys.exit(cli())

@@ -3,9 +3,11 @@
 ``FAULT_LOG`` names a file: every point at which a fault could strike is written there, a line each.
 ``FAULT=<process>:<n>:<what>`` strikes at the n-th point of ``run`` (the process of the job, at
 what it does to files of ``DATA_DIR``) or of ``dbt`` (its child, at the statements it sends to the
-warehouse). What: ``kill`` ends that process outright, ``kill-parent`` the one that started it.
+warehouse). What: ``kill`` ends that process outright, ``kill-parent`` the one that started it,
+``full`` makes the disk full from that point on.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -31,7 +33,12 @@ class _Points:
         if _LOG:
             with open(_LOG, "a", encoding="utf-8") as log:
                 log.write(f"{_PROCESS}\t{self.passed}\t{what}\n")
-        if len(_FAULT) == 3 and _FAULT[0] == _PROCESS and int(_FAULT[1]) == self.passed:
+        if len(_FAULT) != 3 or _FAULT[0] != _PROCESS or self.passed < int(_FAULT[1]):
+            return
+        if _FAULT[2] == "full":
+            if not what.startswith(("os.remove", "os.rmdir")):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), what)
+        elif self.passed == int(_FAULT[1]):
             victim = os.getppid() if _FAULT[2] == "kill-parent" else os.getpid()
             os.kill(victim, signal.SIGKILL)
 
