@@ -14,7 +14,8 @@ from orchestration.connectors.electricitymaps_mix import ElectricityMapsMix
 from orchestration.connectors.entsoe_prices import EntsoeDayAhead
 from orchestration.connectors.gridstatus_prices import GridstatusDayAhead
 from orchestration.connectors.wanted import LiveFeed, Wanted, wanted
-from orchestration.sources import FeedFile, FeedProblem, Source, UndatedFeed
+from orchestration.settings import Settings
+from orchestration.sources import FeedFile, FeedProblem, FolderSource, Source, UndatedFeed
 
 DAYS_BEFORE = 2
 """A slice may start before its delivery day, and late corrections of a price are seen."""
@@ -147,6 +148,27 @@ def connector_for(
         return folder
     connectors = [_connector(each, tokens) for each in asked]
     return LiveSource(feed, folder, connectors, Cache(feed, cache), first, last)
+
+
+def price_source(settings: Settings, live: LiveFeed | None, first: date, last: date) -> Source:
+    """The source of an undated feed that the settings name: the folder, and services if it has any.
+
+    Args:
+        live: the feed as a connector; None for a feed that only comes from the folder.
+        first, last: the delivery days asked for.
+    """
+    folder = FolderSource(settings.feeds_url)
+    if live is None:
+        return folder
+    return connector_for(
+        settings.energy_price_url if live == "energy" else settings.energy_mix_url,
+        live,
+        folder,
+        cache=settings.connector_cache_dir,
+        first=first,
+        last=last,
+        tokens=settings.tokens,
+    )
 
 
 def _connector(asked: Wanted, tokens: Tokens) -> Connector:

@@ -11,11 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, quote_plus
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError, TimeoutError
 from urllib3.util.retry import Retry
+
+from orchestration.connectors.addresses import is_safe
 
 RETRIES = 5
 CONNECT_SECONDS = 10
@@ -24,10 +27,10 @@ ANSWER_SECONDS = 300
 """How long one answer may take from its first byte to its last."""
 ANSWER_BYTES = 64 << 20
 LONGEST_WAIT_SECONDS = 120
-"""No back-off and no Retry-After makes a request wait longer."""
+"""No back-off and no Retry-After makes a request wait longer, unless a session says otherwise."""
 
 _BUSY = frozenset({429, 500, 502, 503, 504})
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_SAID_CHARACTERS = 160
 # These write URLs or parameters, in which ENTSO-E's token is.
 _TALKATIVE = (
     "entsoe.decorators",
@@ -40,15 +43,25 @@ _TALKATIVE = (
 
 
 class Busy(requests.RequestException):
-    """The service still answered 429 or 5xx after the last try."""
+    """The service still answered 429 or 5xx after the last try.
 
-    def __init__(self, status: int) -> None:
+    Attributes:
+        said: how its last answer begins, printable. It may repeat the request's URL and headers.
+    """
+
+    def __init__(self, status: int, tries: int, said: str = "") -> None:
         self.status = status
+        self.tries = tries
+        self.said = said
         super().__init__(f"status {status}")
 
 
 class TooMuch(requests.RequestException):
     """An answer is too large or takes too long to read."""
+
+
+class TooLarge(TooMuch):
+    """An answer is too large: asking for less of it can help."""
 
 
 class _Retry(Retry):
@@ -63,17 +76,9 @@ class _Retry(Retry):
 class _Adapter(HTTPAdapter):
     """Sends a request with retries and timeouts, and reads its answer within the limits."""
 
-    def __init__(self, backoff_seconds: float, answer_bytes: int) -> None:
+    def __init__(self, answer_bytes: int, retry: _Retry) -> None:
         self._answer_bytes = answer_bytes
-        retry = _Retry(
-            total=RETRIES,
-            status_forcelist=_BUSY,
-            backoff_factor=backoff_seconds,
-            backoff_jitter=backoff_seconds,
-            backoff_max=LONGEST_WAIT_SECONDS,
-            retry_after_max=LONGEST_WAIT_SECONDS,
-            raise_on_status=False,
-        )
+        self._retry = retry
         super().__init__(max_retries=retry)
 
     def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:  # type: ignore[override]
@@ -83,15 +88,16 @@ class _Adapter(HTTPAdapter):
             Busy: 429 or 5xx until the last try.
             TooMuch: the answer goes beyond ANSWER_BYTES or ANSWER_SECONDS.
         """
-        url = urlsplit(request.url or "")
-        if url.scheme != "https" and url.hostname not in _LOOPBACK:
+        if not is_safe(request.url or ""):
             raise requests.exceptions.InvalidSchema("only https is spoken")
         how |= {"stream": True, "timeout": how.get("timeout") or (CONNECT_SECONDS, READ_SECONDS)}
-        for tries_left in (1, 0):
+        repeats = request.method in (self._retry.allowed_methods or ())
+        for tries_left in (1, 0) if repeats else (0,):
             response = super().send(request, **how)
             if response.status_code in _BUSY:
+                said = _beginning(response)
                 response.close()
-                raise Busy(response.status_code)
+                raise Busy(response.status_code, 1 + int(self._retry.total or 0) * repeats, said)
             try:
                 self._read(response)
                 break
@@ -107,10 +113,23 @@ class _Adapter(HTTPAdapter):
         content = bytearray()
         for piece in response.iter_content(1 << 16):
             content += piece
-            if len(content) > self._answer_bytes or time.monotonic() > deadline:
+            if len(content) > self._answer_bytes:
                 response.close()
-                raise TooMuch("the answer is too large or too slow")
+                raise TooLarge("the answer is too large")
+            if time.monotonic() > deadline:
+                response.close()
+                raise TooMuch("the answer takes too long")
         response._content = bytes(content)
+
+
+def _beginning(response: requests.Response) -> str:
+    """How an answer begins, as printable text; as much of it as has come."""
+    try:
+        begun: bytes = response.raw.read1(2 * _SAID_CHARACTERS, decode_content=True)
+    except (HTTPError, OSError):
+        return ""
+    text = " ".join(begun.decode("utf-8", "replace").split())
+    return "".join(letter for letter in text if letter.isprintable())[:_SAID_CHARACTERS]
 
 
 class PoliteSession(requests.Session):
@@ -120,6 +139,9 @@ class PoliteSession(requests.Session):
         follow_redirects: only for a service that gets no token; a redirect could take it along.
         backoff_seconds: the first wait; each further one is twice as long, plus a random part.
         answer_bytes: the largest answer that is read, unpacked.
+        retries: how often a request is sent again.
+        longest_wait_seconds: no back-off and no Retry-After makes a request wait longer.
+        repeats_posts: only for a service that acts once on a POST that it gets twice.
     """
 
     def __init__(
@@ -128,19 +150,48 @@ class PoliteSession(requests.Session):
         follow_redirects: bool = False,
         backoff_seconds: float = 1.0,
         answer_bytes: int = ANSWER_BYTES,
+        retries: int = RETRIES,
+        longest_wait_seconds: int = LONGEST_WAIT_SECONDS,
+        repeats_posts: bool = False,
     ) -> None:
         super().__init__()
         self.max_redirects = 5 if follow_redirects else 0
-        adapter = _Adapter(backoff_seconds, answer_bytes)
+        adapter = _Adapter(
+            answer_bytes,
+            _Retry(
+                total=retries,
+                allowed_methods=Retry.DEFAULT_ALLOWED_METHODS | ({"POST"} if repeats_posts else set()),
+                status_forcelist=_BUSY,
+                backoff_factor=backoff_seconds,
+                backoff_jitter=backoff_seconds,
+                backoff_max=longest_wait_seconds,
+                retry_after_max=longest_wait_seconds,
+                raise_on_status=False,
+            ),
+        )
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
 
-def in_words(error: Exception, variable: str | None = None) -> tuple[str, str]:
+def pause(tries: int, backoff_seconds: float) -> None:
+    """Wait before asking once more for an answer that came but is of no use.
+
+    Args:
+        tries: how often it was asked for so far; each further wait is twice as long.
+        backoff_seconds: the first wait; a random part of up to as much is added.
+    """
+    wait = backoff_seconds * 2 ** (tries - 1) + random.uniform(0, backoff_seconds)
+    time.sleep(min(wait, LONGEST_WAIT_SECONDS))
+
+
+def in_words(
+    error: Exception, variable: str | None = None, *, asked: str = "the zone's code"
+) -> tuple[str, str]:
     """What went wrong with a request, and the cure; never the error's text, which holds the URL.
 
     Args:
         variable: the environment variable with the service's token, if it has one.
+        asked: what to check when the service refuses the request itself.
     """
     later = "Land the feed again later"
     if isinstance(error, requests.TooManyRedirects):
@@ -152,21 +203,23 @@ def in_words(error: Exception, variable: str | None = None) -> tuple[str, str]:
             f"Check {variable} and what its plan includes",
         )
     if status is not None:
-        return f"the service answered with status {status}", "Check the zone's code"
+        return f"the service answered with status {status}", f"Check {asked}"
     if isinstance(error, Busy):
-        return f"the service answered {RETRIES + 1} times with status {error.status}", later
+        return f"the service answered {error.tries} times with status {error.status}", later
     if isinstance(error, TooMuch):
         return "the answer is too large or takes too long", later
     if isinstance(error, requests.exceptions.SSLError):
         return "the service's certificate cannot be verified", "Check the network and its proxies"
-    if isinstance(error, requests.Timeout):
+    # After the last try, requests tells a time-out only by what it holds.
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    if isinstance(error, requests.Timeout) or isinstance(reason, TimeoutError):
         return "the service does not answer in time", later
     unreadable = isinstance(error, requests.exceptions.InvalidJSONError)
     if isinstance(error, requests.RequestException) and not unreadable:
         return f"the service cannot be reached ({type(error).__name__})", later
     return (
         f"the answer cannot be understood ({type(error).__name__})",
-        "Check the zone's code, and that the extra's package is of the pinned version",
+        f"Check {asked}, and that the extra's package is of the pinned version",
     )
 
 

@@ -47,7 +47,8 @@ def wanted(feed: LiveFeed, urls: str) -> list[Wanted]:
     name is written ``zone:code``; in a code, ``+`` or ``%20`` stands for a blank.
 
     Raises:
-        ValueError: says what is wrong, with the URL.
+        ValueError: says what is wrong, with the zones as far as they can be read but never a whole
+            URL: someone may have put a token into it.
     """
     found = [_wanted(feed, url) for url in urls.split()]
     zones = [zone for each in found for zone in each.zones]
@@ -60,28 +61,28 @@ def _wanted(feed: LiveFeed, url: str) -> Wanted:
     parts = urlsplit(url)
     service, market = parts.scheme, parts.netloc
     if service not in _SCHEMES[feed]:
-        raise ValueError(f"{url}: expected {' or '.join(f'{s}://' for s in _SCHEMES[feed])}")
+        raise ValueError(f"expected {' or '.join(f'{s}://' for s in _SCHEMES[feed])}")
     if service == "gridstatus" and market not in MARKETS:
-        raise ValueError(f"{url}: expected gridstatus:// and one of {', '.join(MARKETS)}")
+        raise ValueError(f"expected gridstatus:// and one of {', '.join(MARKETS)}")
     if parts.path.strip("/") or parts.fragment or (market and service != "gridstatus"):
-        raise ValueError(f"{url}: expected {service}://?zones=...")
+        raise ValueError(f"expected {service}://?zones=...")
     asked = parse_qsl(parts.query, keep_blank_values=True)
     options = dict(asked)
     known = {"zones", "renewable"} if service == "electricitymaps" else {"zones"}
     if len(options) < len(asked) or set(options) - known or "zones" not in options:
-        raise ValueError(f"{url}: expected ?zones= and nothing but {', '.join(sorted(known))}")
+        raise ValueError(f"{service}: expected ?zones= and nothing but {', '.join(sorted(known))}")
     renewable = options.get("renewable", "yes")
     if renewable not in ("yes", "no"):
-        raise ValueError(f"{url}: renewable is yes or no")
-    return Wanted(service, market, _zones(url, options["zones"]), renewable == "yes")
+        raise ValueError(f"{service}: renewable is yes or no")
+    return Wanted(service, market, _zones(service, options["zones"]), renewable == "yes")
 
 
-def _zones(url: str, text: str) -> dict[str, str]:
+def _zones(service: str, text: str) -> dict[str, str]:
     zones: dict[str, str] = {}
     for item in text.split(","):
         zone, _, code = item.partition(":")
         code = code if ":" in item else zone
         if not _ZONE.fullmatch(zone) or not _CODE.fullmatch(code) or zone in zones:
-            raise ValueError(f"{url}: {item!r} is no zone, no zone:code, or there twice")
+            raise ValueError(f"{service}: {item!r} is no zone, no zone:code, or there twice")
         zones[zone] = code
     return zones
