@@ -160,7 +160,8 @@ class PoliteSession(requests.Session):
             answer_bytes,
             _Retry(
                 total=retries,
-                allowed_methods=Retry.DEFAULT_ALLOWED_METHODS | ({"POST"} if repeats_posts else set()),
+                allowed_methods=Retry.DEFAULT_ALLOWED_METHODS
+                | ({"POST"} if repeats_posts else set()),
                 status_forcelist=_BUSY,
                 backoff_factor=backoff_seconds,
                 backoff_jitter=backoff_seconds,

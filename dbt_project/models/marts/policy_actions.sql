@@ -49,14 +49,35 @@ actions as (
         effective_on
     from lifted
 
+),
+
+due as (
+
+    select
+        alert_id || '/' || action as action_id,
+        alert_id,
+        customer_id,
+        action,
+        effective_on,
+        '{"action":"' || action || '","effective_on":"' || cast(effective_on as varchar(10)) || '"}' as payload
+    from actions
+
+),
+
+delivered as (
+
+    select * from {{ ref('stg_delivered_actions') }}
+
 )
 
+{# What was delivered stays as it was delivered: superseded if it would not be asked for today, or otherwise. #}
 select
-    alert_id || '/' || action as action_id,
-    alert_id,
-    customer_id,
-    action,
-    effective_on,
-    '{"action":"' || action || '","effective_on":"' || cast(effective_on as varchar(10)) || '"}' as payload,
-    false as is_superseded
-from actions
+    coalesce(delivered.action_id, due.action_id) as action_id,
+    coalesce(delivered.alert_id, due.alert_id) as alert_id,
+    coalesce(delivered.customer_id, due.customer_id) as customer_id,
+    coalesce(delivered.action, due.action) as action,
+    coalesce(delivered.effective_on, due.effective_on) as effective_on,
+    coalesce(delivered.payload, due.payload) as payload,
+    coalesce(delivered.payload <> coalesce(due.payload, 'nothing'), false) as is_superseded
+from due
+full outer join delivered on due.action_id = delivered.action_id
