@@ -6,14 +6,16 @@ The same job that runs at night, without a server. Exit code 0 only when it publ
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from contextlib import redirect_stdout
 from datetime import date
 
+from orchestration.failures import FailedRun, failed_run
 from orchestration.instance import use_instance
+from orchestration.notify import notify
+from orchestration.printable import printable_lines
 from orchestration.seeds import SeedError
-from orchestration.settings import Settings, SettingsError, load_settings
+from orchestration.settings import Settings, SettingsError, load_settings, without_credentials
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,11 +28,26 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"TO={asked.last} lies before FROM={asked.first}")
     try:
         settings = load_settings()
+    except SettingsError as error:
+        _complain(f"Nothing was billed. {error}")
+        return 2
+    try:
         use_instance(settings)
         return _bill(settings, asked.first, asked.last)
-    except (SettingsError, SeedError) as error:
-        print(f"Nothing was billed. {error}", file=sys.stderr)
+    except Exception as error:
+        is_known = isinstance(error, SeedError)
+        problem = str(error) if is_known else f"{type(error).__name__}: {error}"
+        run = FailedRun("none", asked.first.isoformat(), asked.last.isoformat(), (problem,))
+        if is_known:
+            _complain(f"Nothing was billed. {error}")
+        notify(settings, run, log=_complain, warn=_complain)
+        if not is_known:
+            raise
         return 2
+
+
+def _complain(text: str) -> None:
+    print(printable_lines(text), file=sys.stderr)
 
 
 def _bill(settings: Settings, first: date, last: date) -> int:
@@ -45,7 +62,9 @@ def _bill(settings: Settings, first: date, last: date) -> int:
         "dagster/asset_partition_range_start": first.isoformat(),
         "dagster/asset_partition_range_end": last.isoformat(),
     }
-    source = re.sub(r"//[^/@]*@", "//***@", settings.feeds_url)
+    source = without_credentials(settings.feeds_url)
+    if settings.usage_url:
+        source += f", usage from {settings.usage_url}"
     print(f"Billing deliveries {first} to {last} from {source}", flush=True)
     settings.console_log.parent.mkdir(parents=True, exist_ok=True)
     # A run from here keeps no history: thousands of events would take longer than the billing.
@@ -61,36 +80,15 @@ def _bill(settings: Settings, first: date, last: date) -> int:
             raise_on_error=False,
         )
     if not result.success:
-        print("\nNot published; what was published before stays as it was.", file=sys.stderr)
-        for problem in _problems(result):
-            print(f"  - {problem}", file=sys.stderr)
-        print(f"What dbt said is in {settings.console_log}", file=sys.stderr)
+        run = failed_run(result.run_id, range_tags, result.all_events)
+        _complain(f"\n{run.outcome}")
+        for problem in run.problems:
+            _complain(f"  - {problem}")
+        _complain(f"What dbt said is in {settings.console_log}")
+        notify(settings, run, log=_complain, warn=_complain)
         return 1
     print(summarize(settings))
     return 0
-
-
-def _problems(result: object) -> list[str]:
-    """Why a run did not publish: failed checks, then failed steps, each once."""
-    found: list[str] = []
-    for event in result.all_events:  # type: ignore[attr-defined]
-        if event.event_type_value == "ASSET_CHECK_EVALUATION":
-            check = event.asset_check_evaluation_data
-            if not check.passed and check.severity.value == "ERROR":
-                found.append(
-                    f"check {check.check_name} of {'/'.join(check.asset_key.path)} failed"
-                    + (f": {check.description}" if check.description else "")
-                )
-        elif event.event_type_value == "STEP_FAILURE":
-            failure = event.step_failure_data
-            if failure.user_failure_data and failure.user_failure_data.description:
-                found.append(failure.user_failure_data.description)
-            elif failure.error:
-                innermost = failure.error
-                while innermost.cause:
-                    innermost = innermost.cause
-                found.append(f"{event.step_key}: {innermost.message.strip()}")
-    return list(dict.fromkeys(found))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from datetime import date, timedelta
 
 from orchestration.plan import BilledState, RunPlan, make_plan, write_plan
 from orchestration.publish import prepare_archive
+from orchestration.quality.gates import refused
 from orchestration.seeds import stage_seeds
 from orchestration.settings import Settings
 from orchestration.warehouse import start_anew, writer_lock
@@ -57,11 +58,13 @@ def billing_run(settings: Settings, first: date, last: date) -> Iterator[Billing
 
     Raises:
         SeedError: the seeds break their contract.
-        NothingToBill: nothing is landed, or a delivery day is missing.
+        NothingToBill: nothing is landed, a delivery day is missing, or a feed fails its gates.
         WriterBusy: another run holds the warehouse.
     """
     with writer_lock(settings):
         plan = _without_gap(make_plan(settings, first, last))
+        if failed := refused(settings, plan):
+            raise NothingToBill("Feeds failed their checks. " + "; ".join(failed[:5]))
         stage_seeds(settings.seeds_dir, settings.staged_seeds_dir)
         state = BilledState(settings)
         state.begin(plan)

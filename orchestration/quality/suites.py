@@ -1,0 +1,475 @@
+"""What is expected of each landed feed: one suite of expectations per feed, as data.
+
+An error means that what is landed is not what landing promises, so nothing may be billed from it.
+A warning means that it is unlike other days: a person should look, but a feed may be small, late
+or strange and still be right. How far that may go before it is an error is for the operator to say:
+MAX_VOLUME_CHANGE and MAX_FEED_AGE_DAYS.
+
+``docs/checks.md`` lists all of them; tests/test_quality.py compares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
+
+from orchestration.landing.events import DAYS_BACK
+from orchestration.settings import Settings
+
+Level = Literal["error", "warning"]
+Check = Literal["schema", "ranges", "volume", "freshness", "unmapped_share"]
+FeedKey = Literal["usage", "energy_price", "energy_mix", "gpu_price", "fx_rate"]
+
+FEEDS: tuple[FeedKey, ...] = ("usage", "energy_price", "energy_mix", "gpu_price", "fx_rate")
+"""The feeds as their assets are called: ``landing/<feed>``."""
+
+CHECKS: dict[Check, str] = {
+    "schema": "What is landed has the columns and types that the models read.",
+    "ranges": "No value is impossible, and few are implausible.",
+    "volume": "All that was landed is there, and it is about as much as in the last four weeks.",
+    "freshness": "The newest rows are as new as they should be.",
+    "unmapped_share": "Few rows are of customers, clusters or accelerators that no seed knows.",
+}
+
+USUAL_CHANGE = 3
+"""A delivery of a third or the threefold of the usual rows is worth a look."""
+STALE_DAYS: dict[FeedKey, int] = {
+    "usage": 2,
+    # Published a day ahead.
+    "energy_price": 0,
+    "energy_mix": 1,
+    # Observed weekly.
+    "gpu_price": 10,
+    # No rates on weekends and holidays.
+    "fx_rate": 5,
+}
+"""Days that the newest row may lie before the last delivery day without a warning."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One expectation of Great Expectations over one measure of a profile.
+
+    Attributes:
+        check: the asset check that it belongs to.
+        name: unique within its feed.
+        measure: the column of the profile that is judged.
+        type_: the class in ``great_expectations.expectations``.
+        arguments: what that class is given.
+        limits: columns that are put beside the profile's, each with one value in all rows. Great
+            Expectations turns a decimal argument into a float; in a column it stays exact.
+        promise: what holds when it passes, as the beginning of a sentence.
+        expected: the same in figures.
+        cure: what to do when it fails.
+    """
+
+    check: Check
+    name: str
+    level: Level
+    measure: str
+    type_: str
+    arguments: dict[str, Any]
+    promise: str
+    expected: str
+    cure: str
+    limits: dict[str, Decimal] = field(default_factory=dict)
+
+
+LAND_AGAIN = "Land the day again; if it stays, landing has a bug: report it"
+LOOK = "Ask who delivers the feed"
+
+
+def suite(feed: FeedKey, settings: Settings) -> tuple[Gate, ...]:
+    """The gates of a feed under the given settings."""
+    gates = [_columns_and_types(), *_RANGES[feed]]
+    gates += _usage_volume() if feed == "usage" else _snapshot_volume()
+    gates += _within_limits(feed, settings)
+    if feed == "usage":
+        gates += _unmapped_share(settings.warn_curable_share)
+    elif feed != "energy_mix":  # A zone may have no energy mix.
+        gates.append(
+            _between(
+                "freshness",
+                "wanted_is_there",
+                "warning",
+                "wanted_rows",
+                "Whatever the seeds need of the feed has rows",
+                "Have it delivered, or take it out of the seeds",
+                at_least=1,
+            )
+        )
+    return tuple(gates)
+
+
+def fingerprint(gates: tuple[Gate, ...]) -> str:
+    """Changes when anything that the gates expect does."""
+    return hashlib.sha256(repr(gates).encode()).hexdigest()[:16]
+
+
+def _between(
+    check: Check,
+    name: str,
+    level: Level,
+    measure: str,
+    promise: str,
+    cure: str,
+    *,
+    at_least: int | None = None,
+    at_most: int | None = None,
+    above: int | None = None,
+) -> Gate:
+    """A gate whose measure has whole limits."""
+    bounds = [("at least", at_least), ("above", above), ("at most", at_most)]
+    expected = " and ".join(f"{word} {bound}" for word, bound in bounds if bound is not None)
+    return Gate(
+        check,
+        name,
+        level,
+        measure,
+        "ExpectColumnValuesToBeBetween",
+        {
+            "column": measure,
+            "min_value": at_least if above is None else above,
+            "max_value": at_most,
+            "strict_min": above is not None,
+        },
+        promise,
+        f"exactly {at_least}" if at_least == at_most else expected,
+        cure,
+    )
+
+
+def _ordered(
+    check: Check,
+    name: str,
+    level: Level,
+    measure: str,
+    promise: str,
+    cure: str,
+    *,
+    at_most: str | Decimal | None = None,
+    at_least: Decimal | None = None,
+) -> Gate:
+    """A gate whose measure is compared with a decimal, or with another column of the profile."""
+    limit = at_most if isinstance(at_most, str) else f"{name}_limit"
+    greater, less = (measure, limit) if at_most is None else (limit, measure)
+    decimal = at_least if at_most is None else at_most
+    return Gate(
+        check,
+        name,
+        level,
+        measure,
+        "ExpectColumnPairValuesAToBeGreaterThanB",
+        {
+            "column_A": greater,
+            "column_B": less,
+            "or_equal": True,
+            "ignore_row_if": "either_value_is_missing",
+        },
+        promise,
+        f"at least {at_least}" if at_most is None else f"at most {at_most}",
+        cure,
+        {limit: decimal} if isinstance(decimal, Decimal) else {},
+    )
+
+
+def _equal(check: Check, name: str, measure: str, other: str, promise: str, cure: str) -> Gate:
+    return Gate(
+        check,
+        name,
+        "error",
+        measure,
+        "ExpectColumnPairValuesToBeEqual",
+        {"column_A": measure, "column_B": other, "ignore_row_if": "either_value_is_missing"},
+        promise,
+        f"equal to {other}",
+        cure,
+    )
+
+
+def _columns_and_types() -> Gate:
+    return _equal(
+        "schema",
+        "columns_and_types",
+        "landed_columns",
+        "declared_columns",
+        "Every landed file has the declared columns and types",
+        LAND_AGAIN,
+    )
+
+
+def _required_values() -> Gate:
+    return _between(
+        "ranges",
+        "required_values_are_there",
+        "error",
+        "empty_cells",
+        "No landed row lacks a value that landing requires",
+        LAND_AGAIN,
+        at_least=0,
+        at_most=0,
+    )
+
+
+def _none(name: str, measure: str, promise: str) -> Gate:
+    return _between("ranges", name, "error", measure, promise, LAND_AGAIN, at_least=0, at_most=0)
+
+
+_RANGES: dict[FeedKey, tuple[Gate, ...]] = {
+    "usage": (
+        _required_values(),
+        _none("kinds_are_known", "unknown_kinds", "Every row is a usage, correction or retraction"),
+        _none("meters_are_known", "unknown_meters", "Every row has a meter that can be converted"),
+        _between(
+            "ranges",
+            "usage_is_not_negative",
+            "error",
+            "lowest_usage",
+            "No usage is negative; only corrections take something back",
+            LAND_AGAIN,
+            at_least=0,
+        ),
+        _none(
+            "corrections_name_their_event",
+            "nameless_corrections",
+            "Every correction names the event that it corrects",
+        ),
+        _none(
+            "rows_lie_under_their_days",
+            "misplaced_rows",
+            "Every row lies under its usage day and delivery day",
+        ),
+        _between(
+            "ranges",
+            "use_is_not_ahead",
+            "error",
+            "newest_age_days",
+            "No use is later than its delivery day",
+            LAND_AGAIN,
+            at_least=0,
+        ),
+        _between(
+            "ranges",
+            "use_is_in_reach",
+            "error",
+            "oldest_age_days",
+            "No use is older than a delivery may hold",
+            LAND_AGAIN,
+            at_most=DAYS_BACK,
+        ),
+        _ordered(
+            "ranges",
+            "slices_fit_the_fleet",
+            "warning",
+            "largest_slice_gpu_hours",
+            "No slice is more than the largest cluster can do in a day",
+            "Check the producer's meter and unit; correct fleet/pools if GPUs are missing there",
+            at_most="fleet_gpu_hours",
+        ),
+    ),
+    "energy_price": (
+        _required_values(),
+        _between(
+            "ranges",
+            "resolution_is_positive",
+            "error",
+            "shortest_interval",
+            "Every price holds for a minute or more",
+            LAND_AGAIN,
+            at_least=1,
+        ),
+        _between(
+            "ranges",
+            "prices_are_of_the_usual_size",
+            "warning",
+            "times_default",
+            "The last week's typical price is not far above the facility's default price",
+            "Check the feed's unit (kWh or MWh) and currency, and default_price_per_kwh",
+            at_most=20,
+        ),
+    ),
+    "energy_mix": (
+        _required_values(),
+        _between(
+            "ranges",
+            "carbon_is_not_negative",
+            "warning",
+            "lowest_carbon",
+            "No hour has a negative carbon intensity",
+            LOOK,
+            at_least=0,
+        ),
+        _between(
+            "ranges",
+            "carbon_is_plausible",
+            "warning",
+            "highest_carbon",
+            "No hour is dirtier than any power plant",
+            LOOK,
+            at_most=2000,
+        ),
+        _between(
+            "ranges",
+            "renewable_is_not_negative",
+            "warning",
+            "lowest_renewable",
+            "No hour has a negative renewable share",
+            LOOK,
+            at_least=0,
+        ),
+        _between(
+            "ranges",
+            "renewable_is_a_share",
+            "warning",
+            "highest_renewable",
+            "No hour is more than 100 per cent renewable",
+            LOOK,
+            at_most=100,
+        ),
+    ),
+    "gpu_price": (
+        _required_values(),
+        _between(
+            "ranges",
+            "prices_are_not_negative",
+            "warning",
+            "lowest_price",
+            "No GPU hour has a negative price",
+            LOOK,
+            at_least=0,
+        ),
+        _between(
+            "ranges",
+            "prices_are_plausible",
+            "warning",
+            "highest_price",
+            "No GPU hour costs more than 1,000 of the reporting currency",
+            LOOK,
+            at_most=1000,
+        ),
+    ),
+    "fx_rate": (
+        _required_values(),
+        _between(
+            "ranges",
+            "rates_are_positive",
+            "error",
+            "lowest_rate",
+            "Every exchange rate is above zero",
+            LAND_AGAIN,
+            above=0,
+        ),
+        _between(
+            "ranges",
+            "rates_do_not_jump",
+            "warning",
+            "times_in_a_month",
+            "No currency doubled or halved within a month",
+            "Check the rates of the last month for a slipped decimal point or a swapped pair",
+            at_most=2,
+        ),
+    ),
+}
+
+
+def _all_there() -> Gate:
+    return _equal(
+        "volume",
+        "every_landed_row_is_there",
+        "rows",
+        "recorded_rows",
+        "As many rows are there as landing wrote down",
+        "A landed file was changed or lost: land the day again",
+    )
+
+
+def _usage_volume() -> list[Gate]:
+    return [
+        _all_there(),
+        _as_usual("The delivery has about as many rows as on that weekday lately"),
+    ]
+
+
+def _as_usual(promise: str) -> Gate:
+    return _between(
+        "volume",
+        "rows_as_usual",
+        "warning",
+        "change",
+        promise,
+        "Check that the feed is whole and not delivered twice over",
+        at_most=USUAL_CHANGE,
+    )
+
+
+def _snapshot_volume() -> list[Gate]:
+    return [
+        _all_there(),
+        _as_usual("The last week has about as many rows as the four weeks before"),
+        _ordered(
+            "volume",
+            "history_stays",
+            "warning",
+            "kept_share",
+            "The feed still has the rows that were billed last",
+            "Check that the feed's files are whole; without their history, past costs change",
+            at_least=Decimal("0.9"),
+        ),
+    ]
+
+
+def _within_limits(feed: FeedKey, settings: Settings) -> Iterator[Gate]:
+    """How new the feed should be, and the operator's own limits, if any are set."""
+    yield _between(
+        "freshness",
+        "newest_row_is_recent",
+        "warning",
+        "newest_age_days",
+        "The newest row is not long before the last delivery day",
+        "Ask whether the feed is late; until it comes, the last known values are used",
+        at_most=STALE_DAYS[feed],
+    )
+    if settings.max_feed_age_days is not None:
+        yield _between(
+            "freshness",
+            "newest_row_within_limit",
+            "error",
+            "newest_age_days",
+            "The newest row is within MAX_FEED_AGE_DAYS of the last delivery day",
+            "Have the feed delivered, or raise MAX_FEED_AGE_DAYS to accept it",
+            at_most=settings.max_feed_age_days,
+        )
+    if settings.max_volume_change is not None:
+        yield _ordered(
+            "volume",
+            "rows_within_limit",
+            "error",
+            "change",
+            "Rows have changed by less than the factor MAX_VOLUME_CHANGE",
+            "Have the feed delivered again, or raise MAX_VOLUME_CHANGE to accept it",
+            at_most=settings.max_volume_change,
+        )
+
+
+def _unmapped_share(most: Decimal) -> list[Gate]:
+    seeds = {
+        "customers": "contracts/customers",
+        "clusters": "fleet/clusters",
+        "accelerators": "catalog/accelerators or catalog/accelerator_aliases",
+    }
+    return [
+        _ordered(
+            "unmapped_share",
+            f"{what}_are_known",
+            "warning",
+            f"unknown_{what}_share",
+            f"Few rows are of {what} that the seeds do not know",
+            f"Enter the {what} in {seed} and run the day again; until then its rows wait in "
+            "rejected_rows",
+            at_most=most,
+        )
+        for what, seed in seeds.items()
+    ]
