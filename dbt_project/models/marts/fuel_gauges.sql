@@ -11,6 +11,8 @@ customers as (
 
     select
         customers.customer_id,
+        customers.customer_name,
+        customers.regulated as is_regulated,
         settings.last_day as as_of,
         {{ cycle_start('settings.last_day', 'customers.billing_anchor_day') }} as cycle_start
     from {{ ref('customers') }} as customers
@@ -30,7 +32,8 @@ in_cycle as (
 
     select
         customers.customer_id,
-        sum(balances.granted_credits) as granted_in_cycle
+        sum(balances.granted_credits) as granted_in_cycle,
+        sum(balances.overage_credits) as overage_in_cycle
     from customers
     inner join {{ ref('credit_balances') }} as balances
         on customers.customer_id = balances.customer_id and customers.cycle_start = balances.cycle_start
@@ -109,6 +112,41 @@ thresholds as (
 
 ),
 
+{# The plan of the last day, or the latest before it: the one whose thresholds hold. #}
+latest_plans as (
+
+    select
+        subscriptions.customer_id,
+        subscriptions.sku,
+        subscriptions.quantity,
+        subscriptions.ends_on,
+        settings.last_day
+    from {{ ref('stg_plan_subscriptions') }} as subscriptions
+    inner join settings on subscriptions.starts_on <= settings.last_day
+    qualify row_number() over (partition by subscriptions.customer_id order by subscriptions.starts_on desc) = 1
+
+),
+
+plan_terms as (
+
+    select
+        latest_plans.customer_id,
+        latest_plans.sku as plan_sku,
+        plans.name as plan_name,
+        latest_plans.ends_on as plan_ends_on,
+        plans.base_concurrency * latest_plans.quantity as concurrency_limit,
+        plans.overage_policy,
+        plans.pre_alert_depletion,
+        plans.hard_cap_depletion
+    from latest_plans
+    left join {{ ref('plans') }} as plans
+        on
+            latest_plans.sku = plans.sku
+            and latest_plans.last_day >= plans.valid_from
+            and (plans.valid_to is null or latest_plans.last_day < plans.valid_to)
+
+),
+
 auto_purchases as (
 
     select distinct subscriptions.customer_id
@@ -125,11 +163,21 @@ gauges as (
 
     select
         customers.customer_id,
+        customers.customer_name,
+        customers.is_regulated,
+        plan_terms.plan_sku,
+        plan_terms.plan_name,
+        plan_terms.plan_ends_on,
+        plan_terms.concurrency_limit,
+        plan_terms.overage_policy,
+        plan_terms.pre_alert_depletion,
+        plan_terms.hard_cap_depletion,
         customers.as_of,
         customers.cycle_start,
         {{ next_cycle_start('customers.cycle_start') }} as cycle_end,
         coalesce(today.closing_credits, 0) as balance,
         coalesce(in_cycle.granted_in_cycle, 0) as granted_in_cycle,
+        coalesce(in_cycle.overage_in_cycle, 0) as overage_in_cycle,
         coalesce(today.burned_in_cycle, 0) as burned_in_cycle,
         coalesce(today.depletion, 0) as depletion,
         coalesce(last_week.burned_micro, 0) as week_burned_micro,
@@ -147,6 +195,7 @@ gauges as (
     left join in_cycle on customers.customer_id = in_cycle.customer_id
     left join last_week on customers.customer_id = last_week.customer_id
     left join posted on customers.customer_id = posted.customer_id
+    left join plan_terms on customers.customer_id = plan_terms.customer_id
     left join auto_purchases on customers.customer_id = auto_purchases.customer_id
     left join next_expiries on customers.customer_id = next_expiries.customer_id
     left join thresholds on customers.customer_id = thresholds.customer_id
@@ -170,12 +219,22 @@ projected as (
 
 select
     customer_id,
+    customer_name,
+    is_regulated,
+    plan_sku,
+    plan_name,
+    plan_ends_on,
+    cast(concurrency_limit as decimal(18, 6)) as concurrency_limit,
+    overage_policy,
+    pre_alert_depletion,
+    hard_cap_depletion,
     as_of,
     cycle_start,
     cycle_end,
     cast(balance as decimal(38, 6)) as balance,
     cast(granted_in_cycle as decimal(38, 6)) as granted_in_cycle,
     cast(burned_in_cycle as decimal(38, 6)) as burned_in_cycle,
+    cast(overage_in_cycle as decimal(38, 6)) as overage_in_cycle,
     cast(depletion as decimal(18, 6)) as depletion,
     {{ from_micro(divide_rounded('week_burned_micro', '7')) }} as mean_daily_burn,
     case when week_burned_micro > 0 and coalesce(depletes_on <= last_expiry_on, true) then depletes_on end

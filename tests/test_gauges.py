@@ -1,0 +1,486 @@
+"""Gauge pages without a browser: what they say is what is published, and only of their customer."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from datetime import date, timedelta
+from decimal import Decimal
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from gauge_scenes import AS_OF, SCENES, Scene, daily, plan, publish, tables
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestration.gauges.build import PAGE, READ_MODEL, build_pages, read_gauges
+from orchestration.gauges.finance_page import build_finance_page, finance_figures
+from orchestration.gauges.names import WrongKey, page_name, session_secret
+from orchestration.gauges.page import content_security_policy, gauge_page
+from orchestration.gauges.projection import pace_range, reached_on, unused
+from orchestration.gauges.read_models import Gauge, State
+from orchestration.gauges.slices import CustomerSlice, ForeignRow, customer_slices
+from orchestration.gauges.words import amount, percent, plain
+from orchestration.settings import Settings
+
+
+class Page(HTMLParser):
+    """What a page is made of: elements with their attributes, and the text of those with an id."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.data: list[Decimal] = []
+        self.times: list[str] = []
+        self.text = ""
+        self._by_id: dict[str, list[str]] = {}
+        self._open: list[tuple[str, str | None]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.elements.append((tag, attributes))
+        if tag == "data":
+            self.data.append(Decimal(attributes["value"]))
+        if tag == "time":
+            self.times.append(attributes["datetime"])
+        if tag not in ("meta", "line", "rect", "path", "circle", "img", "br"):
+            self._open.append((tag, attributes.get("id")))
+
+    def handle_endtag(self, tag):
+        while self._open and self._open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        if any(tag == "style" for tag, _ in self._open):
+            return
+        self.text += data
+        for _, name in self._open:
+            if name:
+                self._by_id.setdefault(name, []).append(data)
+
+    def of(self, name: str) -> str:
+        """The text of the element with an id."""
+        return " ".join("".join(self._by_id[name]).split())
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory) -> Settings:
+    """A data folder in which every scene is published."""
+    data = tmp_path_factory.mktemp("data")
+    publications = data / "published" / "publications"
+    publications.mkdir(parents=True)
+    publish(publications / "one", SCENES.values())
+    (data / "published" / "current").symlink_to("publications/one")
+    return Settings(data_dir=data)
+
+
+@pytest.fixture(scope="module")
+def gauges(settings) -> dict[str, Gauge]:
+    return {gauge.customer_id: gauge for gauge in read_gauges(settings)}
+
+
+@pytest.fixture(scope="module")
+def pages(gauges) -> dict[str, str]:
+    return {customer: gauge_page(gauge) for customer, gauge in gauges.items()}
+
+
+def published(tmp_path: Path, *scenes: Scene, **settings: str) -> Settings:
+    publish(tmp_path / "published" / "current", scenes)
+    return Settings(data_dir=tmp_path, **settings)
+
+
+# What the page says.
+
+
+@pytest.mark.parametrize(
+    ("scene", "state", "badge", "projection"),
+    [
+        ("healthy", State.HEALTHY, "Healthy", "Not before they expire"),
+        ("sixty", State.WARNING, "Getting low", "23 Feb 2026"),
+        ("capped", State.CAPPED, "Capped", "16 Feb 2026"),
+        ("empty", State.EMPTY, "Empty", "Nothing left"),
+        ("overdrawn", State.OVERDRAWN, "Overdrawn", "Nothing left"),
+        ("idle", State.IDLE, "Not in use", "No date"),
+        ("new", State.NEW, "No credits yet", "Nothing to run out"),
+        ("unlimited", State.HEALTHY, "Healthy", "23 Mar 2026"),
+        ("planless", State.EMPTY, "Empty", "Nothing left"),
+    ],
+)
+def test_every_state_has_its_words(gauges, pages, scene, state, badge, projection):
+    page = Page(pages[scene])
+    assert gauges[scene].state is state
+    assert page.of("state") == badge
+    assert page.of("projection").replace("\xa0", " ") == projection
+
+
+@pytest.mark.parametrize(
+    ("scene", "words"),
+    [
+        ("capped", "From 95 % on, usage is capped until credits are added."),
+        (
+            "overdrawn",
+            "14,000.00 credits were used beyond the wallet in this cycle; they are billed",
+        ),
+        ("ended", "ended on 24 Jan 2026"),
+        ("new", "No credits have been granted yet."),
+        ("planless", "There is no plan."),
+        ("unlimited", "any number of GPUs at once, buys top-ups automatically"),
+        ("unlimited", "Counting that, the credits are gone on 2 Mar 2026."),
+        ("healthy", "up to 8 GPUs at once"),
+        ("young", "No range yet: it takes 14 days of use, there are 5."),
+        ("sixty", "60 % used crossed on 14 Feb 2026"),
+        ("sixty", "95 % used expected about 22 Feb 2026"),
+        ("healthy", "After 17 Feb 2026, 06:00 UTC these figures are out of date."),
+    ],
+)
+def test_the_page_says(pages, scene, words):
+    text = " ".join(Page(pages[scene]).text.replace("\xa0", " ").split())
+    assert words in text
+
+
+def test_waived_overage_is_not_said_to_be_billed(tmp_path):
+    scene = Scene("a", use=daily(2000), grants=(plan(20_000),), policy="waive")
+    [gauge] = read_gauges(published(tmp_path, scene))
+    assert "they are not charged" in gauge_page(gauge)
+
+
+def test_figures_are_the_published_ones_to_the_cent(settings, pages):
+    rows = tables(SCENES.values())
+    for row in rows["fuel_gauges"]:
+        page = Page(pages[row["customer_id"]])
+        for column in ("balance", "mean_daily_burn", "burned_in_cycle"):
+            assert row[column] in page.data, (row["customer_id"], column)
+        assert page.of("balance") == f"{round(row['balance'] + Decimal('1e-9'), 2):,}"
+        if row["projected_depletion_date"] and row["balance"]:
+            assert row["projected_depletion_date"].isoformat() in page.times
+    for row in rows["credit_balances"]:
+        assert row["closing_credits"] in Page(pages[row["customer_id"]]).data
+        break
+    crossed = [row for row in rows["credit_alerts"] if row["customer_id"] == "overdrawn"]
+    assert len(crossed) == 2
+    for alert in crossed:
+        place = Page(pages["overdrawn"]).of(alert["alert_type"]).replace("\xa0", " ")
+        assert f"crossed on {alert['raised_on']:%-d %b %Y}" in place
+
+
+def test_every_day_and_every_grant_is_on_the_page(gauges, pages):
+    gauge, page = gauges["many"], Page(pages["many"])
+    for figure in [day.closing for day in gauge.days] + [grant.remaining for grant in gauge.grants]:
+        assert figure in page.data
+    assert len(gauge.grants) == 26
+    assert sum((grant.remaining for grant in gauge.grants), Decimal(0)) == gauge.balance
+    assert page.text.count("More GPUs at once") == 40
+
+
+def test_cost_is_shown_only_where_the_contract_shows_it(tmp_path):
+    scenes = [Scene(name, use=daily(900), grants=(plan(50_000),)) for name in ("shown", "hidden")]
+    here = published(tmp_path, *scenes, show_cost_to="other, shown")
+    shown, hidden = {g.customer_id: g for g in read_gauges(here)}, "cost_per_gpu_minute"
+    # 900 credits are 225 minutes and cost 4.50.
+    assert shown["shown"].uses[0].cost_per_gpu_minute == Decimal("0.02")
+    assert "Cost per GPU minute" in gauge_page(shown["shown"])
+    assert shown["hidden"].uses[0].cost_per_gpu_minute is None
+    assert "Cost" not in gauge_page(shown["hidden"])
+    assert json.loads(shown["hidden"].model_dump_json())["uses"][0][hidden] is None
+
+
+def test_only_regulated_customers_see_their_energy(gauges, pages):
+    assert gauges["healthy"].sites is None
+    assert "Renewable" not in pages["healthy"]
+    [one, other] = gauges["regulated"].sites
+    assert one.kwh == other.kwh == Decimal("71.5")
+    assert "60\xa0%" in pages["regulated"]
+
+
+def test_a_share_counts_only_the_energy_whose_mix_is_known(tmp_path):
+    scene = Scene("a", use=daily(900), grants=(plan(50_000),), regulated=True)
+    record = [
+        {"usage_date": day, "customer_id": "a", "facility_id": "f", "cluster": "c", "region": "r",
+         "kwh": kwh, "carbon_kg": None, "renewable_share": share}
+        for day, kwh, share in (
+            (date(2026, 2, 1), Decimal(10), Decimal("0.9")),
+            (date(2026, 2, 2), Decimal(30), Decimal("0.5")),
+            (date(2026, 2, 3), Decimal(60), None),
+            (date(2026, 1, 31), Decimal(999), Decimal(1)),
+        )
+    ]  # fmt: skip
+    publish(tmp_path / "published" / "current", [scene], compliance_usage=record)
+    [gauge] = read_gauges(Settings(data_dir=tmp_path))
+    [site] = gauge.sites
+    assert (site.kwh, site.kwh_with_share, site.renewable_kwh) == (100, 40, 24)
+    assert site.carbon_kg is None
+    page = gauge_page(gauge)
+    assert "60\xa0%" in page
+    assert "not known" in page
+
+
+# Nothing gets in, and nothing of anybody else.
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_page_is_static_small_and_asks_for_nothing(pages, scene):
+    html = pages[scene]
+    page = Page(html)
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "img", "iframe", "object", "embed", "form", "input", "base", "use"}
+    assert [tag for tag, _ in page.elements].count("style") == 1
+    for tag, attributes in page.elements:
+        assert "style" not in attributes, tag
+        assert not [name for name in attributes if name.startswith("on") or name == "src"], tag
+    assert "http" not in html.replace("http-equiv", "").replace("//www.w3.org", "")
+    assert len(html.encode("utf-8")) < 200_000
+    [policy] = [a["content"] for t, a in page.elements if t == "meta" and "http-equiv" in a]
+    assert policy == content_security_policy()
+
+
+def test_hostile_names_stay_text(gauges, pages):
+    page = Page(pages["hostile-markup"])
+    assert gauges["hostile-markup"].customer_name in page.text
+    assert "{{ 7 * 7 }}" in page.text
+    assert page.text.count("<img src=x onerror=alert(1)>") == 2
+    text = pages["hostile-text"]
+    assert not set(text) & {"\u202e", "\x00", "\x07"}
+    assert plain("a\r\nb\x1b\u202ec") == "a  b\ufffdc"
+
+
+def test_a_page_holds_nothing_of_another_customer(tmp_path):
+    canaries = [
+        Scene(
+            f"canary-{name}-id",
+            f"Canary {name} Inc",
+            daily(900),
+            (plan(50_000),),
+            ((f"canary-{name}-cluster", f"canary-{name}-gpu"), ("shared", "H100")),
+            plan=f"canary-{name}-plan",
+            regulated=True,
+            alerts=3,
+        )
+        for name in ("ada", "bob")
+    ]
+    here = published(tmp_path, *canaries)
+    build_pages(here)
+    for own, other in (("ada", "bob"), ("bob", "ada")):
+        folder = here.pages_dir / "current" / page_name(here, f"canary-{own}-id")
+        for file in (PAGE, READ_MODEL):
+            text = (folder / file).read_text(encoding="utf-8").lower()
+            assert f"canary-{own}-cluster" in text
+            assert other not in text
+    names = {path.name for path in (here.pages_dir / "current").resolve().rglob("*")}
+    assert not [name for name in names if "canary" in name]
+
+
+def test_a_row_of_another_customer_stops_the_pages(tmp_path):
+    """A row without a customer of fuel_gauges, and a slice handed a foreign row."""
+    rows = tables([SCENES["healthy"]])
+    stray = {**rows["credit_balances"][0], "customer_id": "stray"}
+    folder = tmp_path / "one"
+    publish(folder, [SCENES["healthy"]], credit_balances=[*rows["credit_balances"], stray])
+    with pytest.raises(ForeignRow, match="stray"):
+        list(customer_slices(folder))
+    own = CustomerSlice("own", {})
+    with pytest.raises(ForeignRow):
+        own.add("days", {"customer_id": "other"})
+
+
+# Names, files and sets.
+
+
+def test_names_are_stable_and_only_to_be_had_with_the_key(tmp_path):
+    here, there = Settings(data_dir=tmp_path / "a"), Settings(data_dir=tmp_path / "b")
+    name = page_name(here, "ada")
+    assert name == page_name(Settings(data_dir=tmp_path / "a", portal_secret="s" * 32), "ada")
+    assert len({name, page_name(here, "bob"), page_name(there, "ada")}) == 3
+    key = tmp_path / "a" / "portal" / "key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert [path.name for path in key.parent.iterdir()] == ["key"]
+    assert session_secret(here) not in (name, key.read_bytes().hex())
+    key.write_bytes(b"cut off")
+    with pytest.raises(WrongKey, match="key"):
+        page_name(here, "ada")
+
+
+def test_a_set_is_switched_whole_and_few_are_kept(tmp_path, monkeypatch):
+    here = published(tmp_path, SCENES["healthy"], SCENES["new"])
+    first = build_pages(here)
+    assert (first.pages, first.as_of, first.states) == (2, AS_OF, {"healthy": 1, "new": 1})
+    standing = first.path.resolve()
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestration.gauges.build.gauge_page", lambda gauge: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            build_pages(here)
+    assert first.path.resolve() == standing
+    for _ in range(4):
+        build_pages(here)
+    assert not standing.exists()
+    assert len(list((here.pages_dir / "publications").iterdir())) == 3
+    names = sorted(path.name for path in first.path.resolve().iterdir() if path.is_dir())
+    assert names == sorted(page_name(here, customer) for customer in ("healthy", "new"))
+
+
+def test_an_empty_publication_has_no_pages_and_says_so(tmp_path):
+    here = published(tmp_path)
+    assert build_pages(here).pages == 0
+    assert "no customer" in build_finance_page(here).read_text(encoding="utf-8")
+
+
+def test_a_read_model_reads_back_as_it_was_written(settings, gauges):
+    build_pages(settings)
+    for customer, gauge in gauges.items():
+        file = settings.pages_dir / "current" / page_name(settings, customer) / READ_MODEL
+        assert Gauge.model_validate_json(file.read_bytes()) == gauge
+    assert json.loads(file.read_text(encoding="utf-8"))["balance"] == f"{gauge.balance:f}"
+
+
+# Finance's page.
+
+
+def test_finance_sees_everyone_and_lies_outside_the_customers_folder(settings):
+    build_pages(settings)
+    page = build_finance_page(settings)
+    assert settings.pages_dir not in page.parents
+    figures = finance_figures(settings.published_dir / "current", "USD")
+    used = {name: sum(scene.use, Decimal(0)) for name, scene in SCENES.items() if any(scene.use)}
+    assert {row.key for row in figures.customers} == set(used)
+    assert round(figures.total.revenue, 2) == round(sum(used.values()) / 100, 2)
+    assert figures.total.margin == figures.total.revenue - figures.total.cost
+    assert figures.customers[0].key == "huge"
+    html = page.read_text(encoding="utf-8")
+    read = Page(html)
+    assert figures.total.margin in read.data
+    assert not {"script", "img"} & {tag for tag, _ in read.elements}
+    assert '"><script>' not in html
+    links = [attributes["href"] for tag, attributes in read.elements if tag == "a"]
+    assert links
+    for link in links:
+        # As a browser takes it: the dots first, then the link of the folder.
+        assert Path(os.path.normpath(page.parent / link)).is_file()
+
+
+def test_finance_calls_who_is_empty_first(settings):
+    figures = finance_figures(settings.published_dir / "current", "USD")
+    called = [wallet.customer_id for wallet in figures.wallets]
+    assert called[:2] == ["overdrawn", "empty"]
+    assert called[2:4] == ["capped", "sixty"]
+    assert "healthy" not in called
+
+
+# The projection.
+
+
+def days_of(week: int, weeks: int) -> list[int]:
+    return [week] * 7 * weeks
+
+
+def test_the_range_is_of_eight_in_ten_weeks():
+    """28 days have 22 weeks; the third and the twentieth of them in order bound the range."""
+    use = [day * 7 for day in range(1, 29)]
+    weeks = sorted(sum(use[start : start + 7]) for start in range(22))
+    found = pace_range(use, weeks[10], 10_000, AS_OF, None)
+    assert (found.slowest, found.fastest) == (weeks[2], weeks[19])
+    assert found.earliest == AS_OF + timedelta(days=1 + 70_000 // weeks[19])
+    assert found.latest == AS_OF + timedelta(days=1 + 70_000 // weeks[2])
+
+
+@pytest.mark.parametrize(
+    ("use", "balance", "expiry", "dates"),
+    [
+        (days_of(10, 4), 0, None, None),
+        (days_of(10, 1) + [10] * 6, 500, None, None),
+        (days_of(0, 4), 500, None, None),
+        (days_of(10, 2), 500, None, (51, 51)),
+        (days_of(10, 2), 500, 51, (51, 51)),
+        (days_of(10, 2), 500, 50, (None, None)),
+        (days_of(0, 3) + days_of(10, 1), 500, None, (51, None)),
+    ],
+)
+def test_the_range_at_its_edges(use, balance, expiry, dates):
+    last = AS_OF + timedelta(days=expiry) if expiry else None
+    found = pace_range(use, sum(use[-7:]), balance, AS_OF, last)
+    days = found and tuple(day and (day - AS_OF).days for day in (found.earliest, found.latest))
+    assert days == dates
+
+
+@given(
+    use=st.lists(st.integers(0, 10**9), min_size=14, max_size=28),
+    balance=st.integers(1, 10**12),
+)
+def test_the_projected_date_lies_within_the_range(use, balance):
+    week = sum(use[-7:])
+    found = pace_range(use, week, balance, AS_OF, None)
+    if week and found:
+        projected = AS_OF + timedelta(days=1 + min(balance * 7 // week, 1_000_000))
+        assert found.earliest <= projected
+        assert found.latest is None or projected <= found.latest
+
+
+@pytest.mark.parametrize(
+    ("grants", "week", "expected"),
+    [
+        # 10 a day, 100 until day 5: 50 burn, 50 are lost; nothing is left on day 6.
+        ([(100, 5)], 70, (50, 5, 6)),
+        # The other grant lives on: 30 more last 3 days.
+        ([(100, 5), (30, None)], 70, (50, 5, 9)),
+        # Burned in order: the first is empty before the second expires.
+        ([(20, None), (100, 5)], 70, (70, 5, 6)),
+        # Everything burns on its last day.
+        ([(50, 5)], 70, None),
+        ([(10, None)], 70, None),
+        # Nothing burns: all that expires is lost, the rest lasts for good.
+        ([(10, 3), (10, None)], 0, (10, 3, None)),
+        ([(10, 3), (10, 8)], 0, (20, 3, 9)),
+        # The rest runs dry before the second expiry.
+        ([(100, 2), (30, 90)], 70, (80, 2, 6)),
+    ],
+)
+def test_what_expires_unused(grants, week, expected):
+    days = [(left, AS_OF + timedelta(days=day) if day else None) for left, day in grants]
+    found = unused(days, week, AS_OF)
+    assert expected == (
+        found
+        and (
+            found.credits,
+            (found.first_on - AS_OF).days,
+            found.runs_dry_on and (found.runs_dry_on - AS_OF).days,
+        )
+    )
+
+
+def test_a_threshold_is_reached_on_the_day_that_burns_the_last_of_what_is_missing():
+    assert reached_on(30, 70, AS_OF) == AS_OF + timedelta(days=3)
+    assert reached_on(31, 70, AS_OF) == AS_OF + timedelta(days=4)
+    assert reached_on(31, 0, AS_OF) is None
+
+
+# The words.
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("1234567.895", "1,234,567.90"),
+        ("0.005", "0.01"),
+        ("0.000001", "<\xa00.01"),
+        ("-0.001", "−<\xa00.01"),
+        ("-1234.5", "−1,234.50"),
+        ("0", "0.00"),
+    ],
+)
+def test_figures_for_people(value, text):
+    assert amount(Decimal(value)) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        ("0.949999", "94.9"),
+        ("0.95", "95"),
+        ("0.999999", "99.9"),
+        ("1", "100"),
+        ("-0.2225", "−22.3"),
+    ],
+)
+def test_shares_are_never_rounded_up_to_a_threshold(share, text):
+    assert percent(Decimal(share)) == f"{text}\xa0%"
