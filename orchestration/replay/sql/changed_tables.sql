@@ -1,0 +1,1 @@
+select * from changed_tables
