@@ -9,11 +9,8 @@ from pathlib import Path
 from dagster_dbt import DbtProject
 
 from orchestration.seeds import check_seeds, stage_seeds
-from orchestration.settings import DBT_PROJECT_DIR, PROJECT_ROOT, Settings, load_settings
+from orchestration.settings import DBT_PROJECT_DIR, Settings, load_settings
 from orchestration.warehouse import writer_lock
-
-BOUND_DBT = PROJECT_ROOT / "orchestration" / "bin" / "bound_dbt.py"
-"""The dbt that runs are given: it ends when its run does."""
 
 
 def prepare_dbt_project(settings: Settings) -> DbtProject:

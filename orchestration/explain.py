@@ -29,6 +29,7 @@ from typing import Any
 import duckdb
 
 from orchestration.plan import BilledState
+from orchestration.printable import printable
 from orchestration.settings import Settings, SettingsError, load_settings
 from orchestration.warehouse import WriterBusy, read_warehouse, writer_lock
 
@@ -104,9 +105,9 @@ def _no_such_line(books: Books, line_id: str) -> str:
     close = difflib.get_close_matches(line_id, known, _SUGGESTIONS, cutoff=0.4)
     said = [f"No invoice line {line_id!r} is published."]
     if close:
-        said += ["The closest ids:", *(f"  {_printable(name)}" for name in close)]
+        said += ["The closest ids:", *(f"  {printable(name)}" for name in close)]
     elif known:
-        said.append(f"An id looks like {_printable(known[0])}; all are in the table invoice_lines.")
+        said.append(f"An id looks like {printable(known[0])}; all are in the table invoice_lines.")
     return "\n".join(said)
 
 
@@ -163,11 +164,6 @@ def _sum(rows: Iterable[Row], column: str) -> Fraction:
 # --- the page -----------------------------------------------------------------------------------
 
 
-def _printable(text: str) -> str:
-    """Text of a feed may hold control characters: a terminal must not obey them."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 class Page:
     """Plain text as it grows, and whether every comparison on it held."""
 
@@ -187,7 +183,7 @@ class Page:
 
     def say(self, text: str = "") -> None:
         """Add a line."""
-        self._lines.append(_printable(text))
+        self._lines.append(printable(text))
 
     def heading(self, text: str) -> None:
         """Begin a section."""

@@ -6,6 +6,8 @@ import time
 
 import dagster as dg
 
+from orchestration.printable import printable
+
 
 class _Lines(logging.Handler):
     """Prints what the assets say, with the seconds since the start; Dagster's own events stay in the UI."""
@@ -19,9 +21,8 @@ class _Lines(logging.Handler):
         if meta.get("dagster_event") is not None:
             return
         message = meta.get("orig_message") or record.getMessage()
-        print(
-            f"  {time.monotonic() - self._began:6.1f} s  {message}", file=sys.__stdout__, flush=True
-        )
+        seconds = time.monotonic() - self._began
+        print(f"  {seconds:6.1f} s  {printable(message)}", file=sys.__stdout__, flush=True)
 
 
 def _open(_: dg.InitLoggerContext) -> logging.Logger:

@@ -17,7 +17,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from orchestration.landing.files import put, write_table
+from orchestration.delivery.receipts import action_receipts
+from orchestration.landing.files import put_table
 from orchestration.plan import BilledState
 from orchestration.settings import Settings
 from orchestration.versions import new_version
@@ -161,10 +162,11 @@ def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
 
 
 def prepare_archive(settings: Settings) -> None:
-    """Make sure that the archive of final invoices has a file for the models to read."""
+    """Make sure that each part of the archive has a file for the models to read."""
     empty = settings.archive_dir / "final_invoice_lines" / "none.parquet"
     if not empty.exists():
-        _archive(FINAL_INVOICE_LINES.empty_table(), empty)
+        put_table(FINAL_INVOICE_LINES.empty_table(), empty)
+    action_receipts(settings).prepare()
 
 
 def _archive_final_invoices(
@@ -182,18 +184,10 @@ def _archive_final_invoices(
         params=[str(folder / "*.parquet")],
     ).to_arrow_table()
     if lines.num_rows:
-        _archive(
+        put_table(
             lines.select(FINAL_INVOICE_LINES.names).cast(FINAL_INVOICE_LINES),
             folder / f"{name}.parquet",
         )
-
-
-def _archive(rows: pa.Table, path: Path) -> None:
-    """Write rows of the archive for good: flushed, and under their name in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.stem}")
-    write_table(rows, staged)
-    put(staged, path)
 
 
 def _copy(warehouse: duckdb.DuckDBPyConnection, marts: list[Mart], staged: Path) -> dict[str, int]:

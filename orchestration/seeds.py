@@ -14,17 +14,25 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from orchestration.printable import printable
 from orchestration.settings import DBT_PROJECT_DIR
 
 CONTRACTS_FILE = DBT_PROJECT_DIR / "models" / "_seeds.yml"
 _DECIMAL = re.compile(r"decimal\((\d+), (\d+)\)")
+# Python reads more as a number than anyone means: 1_000, other scripts' digits.
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d{1,10}", re.ASCII)
+_INT_LIMIT = 2**31
+
+MAX_FILE_BYTES = 64 << 20
+MAX_CELL_CHARACTERS = 10_000
 
 
 class SeedError(ValueError):
@@ -116,11 +124,33 @@ def stage_seeds(seeds_dir: Path, staged_dir: Path) -> None:
 def _read(contract: SeedContract, path: Path, problems: list[str]) -> list[dict[str, Any]]:
     where = f"{contract.folder}/{contract.name}.csv"
     try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES or not path.is_file():
+            problems.append(f"{where}: is no file of at most {MAX_FILE_BYTES >> 20} MB")
+            return []
         text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise
     except UnicodeDecodeError:
         problems.append(f"{where}: is not UTF-8; save it as UTF-8")
         return []
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    except OSError as error:
+        problems.append(f"{where}: cannot be read ({type(error).__name__})")
+        return []
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return _rows(contract, where, reader, problems)
+    except csv.Error:
+        problems.append(
+            f"{where}: row {reader.line_num}: its quotes do not match, or a cell is far too long"
+        )
+        return []
+
+
+def _rows(
+    contract: SeedContract, where: str, reader: csv.DictReader[str], problems: list[str]
+) -> list[dict[str, Any]]:
+    """The typed rows of a seed; what is wrong with them is added to ``problems``."""
     header = reader.fieldnames or []
     missing = [column for column in contract.types if column not in header]
     unknown = [column for column in header if column not in contract.types]
@@ -128,7 +158,7 @@ def _read(contract: SeedContract, path: Path, problems: list[str]) -> list[dict[
         for column in missing:
             problems.append(f"{where}: row 1: column {column} is missing")
         for column in unknown:
-            problems.append(f"{where}: row 1: column {column} is unknown")
+            problems.append(f"{where}: row 1: column {_quoted(column)} is unknown")
         if not missing and not unknown:
             problems.append(f"{where}: row 1: a column is named twice")
         return []
@@ -143,9 +173,10 @@ def _read(contract: SeedContract, path: Path, problems: list[str]) -> list[dict[
             raw = record[column].strip()
             try:
                 value = _value(kind, raw) if raw else None
-            except (ValueError, InvalidOperation):
+            except (ValueError, ArithmeticError) as error:
+                expected = str(error) if isinstance(error, _NotText) else f"is not a {kind}"
                 problems.append(
-                    f"{where}: row {row_number}: column {column}: {raw!r} is not a {kind}"
+                    f"{where}: row {row_number}: column {column}: {_quoted(raw)} {expected}"
                 )
                 value = None
             else:
@@ -154,7 +185,7 @@ def _read(contract: SeedContract, path: Path, problems: list[str]) -> list[dict[
                 allowed = contract.values.get(column)
                 if allowed and value is not None and value not in allowed:
                     problems.append(
-                        f"{where}: row {row_number}: column {column}: {raw!r} is none of "
+                        f"{where}: row {row_number}: column {column}: {_quoted(raw)} is none of "
                         f"{', '.join(allowed)}"
                     )
             row[column] = value
@@ -163,10 +194,24 @@ def _read(contract: SeedContract, path: Path, problems: list[str]) -> list[dict[
     return rows
 
 
+class _NotText(ValueError):
+    """Why a text cannot be kept."""
+
+
+def _quoted(text: Any) -> str:
+    return repr(text) if len(str(text)) <= 80 else f"{text[:80]!r}..."
+
+
 def _value(kind: str, raw: str) -> Any:
     if kind == "string":
+        if raw.lower() == "null":
+            raise _NotText("means an empty cell to some engines; write it another way")
+        if len(raw) > MAX_CELL_CHARACTERS:
+            raise _NotText(f"has {len(raw):,} characters, more than {MAX_CELL_CHARACTERS:,}")
         return raw
     if kind == "int":
+        if not _WHOLE.fullmatch(raw) or not -_INT_LIMIT <= int(raw) < _INT_LIMIT:
+            raise ValueError(raw)
         return int(raw)
     if kind == "date":
         return date.fromisoformat(raw)
@@ -180,6 +225,8 @@ def _value(kind: str, raw: str) -> Any:
             raise ValueError("an instant needs an offset")
         return moment.astimezone(UTC).replace(tzinfo=None)
     digits, scale = map(int, _DECIMAL.fullmatch(kind).groups())  # type: ignore[union-attr]
+    if not _NUMBER.fullmatch(raw):
+        raise ValueError(raw)
     number = Decimal(raw)
     if not number.is_finite() or number != round(number, scale):
         raise ValueError(f"more than {scale} decimals")
@@ -193,7 +240,7 @@ def _key_problems(contract: SeedContract, where: str, rows: list[dict[str, Any]]
     for row in rows:
         by_key[tuple(row[column] for column in contract.key)].append(row)
     for key, same in by_key.items():
-        named = ", ".join(f"{c}={v}" for c, v in zip(contract.key, key, strict=True))
+        named = printable(", ".join(f"{c}={v}" for c, v in zip(contract.key, key, strict=True)))
         if not contract.is_dated:
             for row in same[1:]:
                 yield (f"{where}: row {row['row']}: {named} stands in row {same[0]['row']} already")
@@ -298,7 +345,7 @@ def _subscription_overlaps(
             if earlier["ends_on"] is None or earlier["ends_on"] > later["starts_on"]:
                 yield (
                     f"contracts/subscriptions.csv: row {later['row']}: column starts_on: {kind} "
-                    f"{name} has the subscription of row {earlier['row']} on that day"
+                    f"{printable(name)} has the subscription of row {earlier['row']} on that day"
                 )
 
 

@@ -6,20 +6,27 @@ from here, see ``dbt_environment``).
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 from datetime import date
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from orchestration.connectors.addresses import problem_with
 from orchestration.connectors.wanted import wanted
+from orchestration.notify import services
+from orchestration.usagebox.address import engine_address
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_project"
+BOUND_DBT = PROJECT_ROOT / "orchestration" / "bin" / "bound_dbt.py"
+"""The dbt that runs are given: it ends when its run does."""
 
 Share = Annotated[Decimal, Field(ge=0, le=1, max_digits=7, decimal_places=6)]
 
@@ -43,6 +50,21 @@ class Settings(BaseSettings):
     feeds_url: str = Field(
         default=str(PROJECT_ROOT / "data" / "sample_feeds"),
         description="Where the feeds come from: a folder, or any URL that fsspec opens.",
+    )
+    usage_url: str = Field(
+        default="",
+        description="The UsageBox engine asked for usage instead of the folder (default: none).",
+    )
+    usagebox_api_key: SecretStr | None = Field(
+        default=None, description="Token for USAGE_URL; a bare engine asks for none."
+    )
+    usagebox_lookback_days: Annotated[int, Field(ge=1, le=400)] = Field(
+        default=60,
+        description="How many days before its delivery day UsageBox is asked for late usage.",
+    )
+    usagebox_parallel: Annotated[int, Field(ge=1, le=32)] = Field(
+        default=8,
+        description="How many questions UsageBox is asked at once.",
     )
     energy_price_url: str = Field(
         default="",
@@ -86,13 +108,97 @@ class Settings(BaseSettings):
         default=Decimal("0.05"),
         description="Share of incurable rows above which a delivery fails its check.",
     )
+    max_delivery_gb: Annotated[Decimal, Field(gt=0, le=10_000)] = Field(
+        default=Decimal(16),
+        description="Gigabytes, unpacked, above which a delivered file is refused.",
+    )
     warn_curable_share: Share = Field(
         default=Decimal("0.05"),
         description="Share of curable rows above which a delivery gets a warning.",
     )
+    max_volume_change: Annotated[Decimal, Field(gt=1)] | None = Field(
+        default=None,
+        description="Factor in rows, up or down, from which a feed fails its gate (default: it only warns).",
+    )
+    max_feed_age_days: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description=(
+            "Days of its newest row before the last delivery day above which a feed fails its gate "
+            "(default: it only warns)."
+        ),
+    )
+    notify_urls: SecretStr | None = Field(
+        default=None,
+        description="Apprise URLs told of a failed run, separated by spaces (default: only the log).",
+    )
     publications_kept: Annotated[int, Field(ge=1)] = Field(
         default=7,
         description="How many publications stay for rollback, the current one included.",
+    )
+    publish_postgres_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL database that each publication is loaded into as well.",
+    )
+    publish_postgres_schema: Annotated[str, Field(min_length=1, max_length=58)] = Field(
+        default="billing",
+        description="Schema that each publication replaces there.",
+    )
+    publish_postgres_reader: Annotated[str, Field(min_length=1, max_length=63)] = Field(
+        default="billing_reader",
+        description="Role there that reads every table.",
+    )
+    publish_postgres_customer: Annotated[str, Field(min_length=1, max_length=63)] = Field(
+        default="billing_customer",
+        description="Role there that reads the rows of one customer.",
+    )
+    policy_api_url: str = Field(
+        default="",
+        description="The usage API that takes policy actions; /v1/policy-actions is added (default: none).",
+    )
+    policy_api_token: SecretStr | None = Field(
+        default=None, description="Bearer token for POLICY_API_URL, if it asks for one."
+    )
+    policy_delivery: bool = Field(
+        default=False,
+        description="Whether policy actions are sent; off only lists what would be.",
+    )
+    alert_webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="Signs alerts: whsec_ and 24 to 64 bytes in base64. Two, with a space, while it changes.",
+    )
+    alert_webhook_urls: SecretStr | None = Field(
+        default=None,
+        description="Where each alert is posted to, separated by spaces.",
+    )
+    delivery_from: date | None = Field(
+        default=None,
+        description=(
+            "First day whose actions and alerts are sent; older caps only if they still hold "
+            "(default: the books' last day when delivery was first on)."
+        ),
+    )
+    show_cost_to: str = Field(
+        default="",
+        description=(
+            "Customers whose contract shows them what a GPU minute cost, separated by commas; "
+            "* is all (default: none)."
+        ),
+    )
+    top_up_url: str = Field(
+        default="",
+        description="Where the link on a gauge page leads that adds credits (default: none).",
+    )
+    portal_secret: SecretStr | None = Field(
+        default=None,
+        description="Signs portal sessions, 32 characters or more; without it a key in DATA_DIR does.",
+    )
+    portal_session_minutes: Annotated[int, Field(ge=1, le=180)] = Field(
+        default=15,
+        description="Minutes that a portal session lasts.",
+    )
+    portal_frame_ancestors: str = Field(
+        default="",
+        description="Origins whose pages may embed a gauge, separated by spaces (default: none).",
     )
     duckdb_memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$")] = Field(
         default="8GB",
@@ -103,6 +209,13 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().resolve()
+
+    @field_validator("usage_url")
+    @classmethod
+    def _usage_engine(cls, url: str) -> str:
+        if url:
+            engine_address(url)
+        return url
 
     @field_validator("energy_price_url")
     @classmethod
@@ -116,10 +229,101 @@ class Settings(BaseSettings):
         wanted("carbon", urls)
         return urls
 
+    @field_validator("publish_postgres_url")
+    @classmethod
+    def _postgres_address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("it must read postgresql://user:password@host:port/database")
+        return url
+
+    @field_validator("policy_api_url")
+    @classmethod
+    def _policy_address(cls, url: str) -> str:
+        if url and (problem := problem_with(url)):
+            raise ValueError(f"{problem}; a token goes into POLICY_API_TOKEN")
+        return url.rstrip("/")
+
+    @field_validator("policy_delivery")
+    @classmethod
+    def _policy_delivery_has_an_address(cls, on: bool, info: ValidationInfo) -> bool:
+        if on and info.data.get("policy_api_url") == "":
+            raise ValueError("it is on, but POLICY_API_URL names no usage API")
+        return on
+
+    @field_validator("alert_webhook_secret")
+    @classmethod
+    def _webhook_keys(cls, secrets: SecretStr | None) -> SecretStr | None:
+        for secret in secrets.get_secret_value().split() if secrets else ():
+            try:
+                key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+            except ValueError:
+                key = b""
+            if not secret.startswith("whsec_") or not 24 <= len(key) <= 64:
+                raise ValueError(
+                    "a secret is whsec_ and 24 to 64 random bytes in base64; make one with: "
+                    "echo whsec_$(openssl rand -base64 32)"
+                )
+        return secrets
+
+    @field_validator("alert_webhook_urls")
+    @classmethod
+    def _webhook_addresses(cls, urls: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        listed = urls.get_secret_value().split() if urls else []
+        for number, url in enumerate(listed, start=1):
+            if problem := problem_with(url):
+                raise ValueError(f"URL {number}: {problem}")
+        if len(set(listed)) != len(listed):
+            raise ValueError("a URL stands there twice")
+        if listed and info.data.get("alert_webhook_secret", "wrong") is None:
+            raise ValueError("alerts are signed: set ALERT_WEBHOOK_SECRET")
+        return urls
+
+    @field_validator("notify_urls")
+    @classmethod
+    def _notification_services(cls, urls: SecretStr | None) -> SecretStr | None:
+        if urls:
+            services(urls)
+        return urls
+
+    @field_validator("top_up_url")
+    @classmethod
+    def _top_up_address(cls, url: str) -> str:
+        if url and (problem := problem_with(url)):
+            raise ValueError(problem)
+        return url
+
+    @field_validator("portal_secret")
+    @classmethod
+    def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value()) < 32:
+            raise ValueError("it is shorter than 32 characters; make one with: openssl rand -hex 32")
+        return secret
+
+    @field_validator("portal_frame_ancestors")
+    @classmethod
+    def _origins(cls, origins: str) -> str:
+        for origin in origins.split():
+            if problem := problem_with(origin):
+                raise ValueError(f"{origin}: {problem}")
+            # It goes into a header, where a semicolon or a comma begins something else.
+            if not re.fullmatch(r"https?://[A-Za-z0-9.\-]+(:[0-9]+)?", origin):
+                raise ValueError(f"{origin}: an origin is a scheme, a host and at most a port")
+        return " ".join(origins.split())
+
+    @cached_property
+    def cost_shown_to(self) -> frozenset[str]:
+        """The customer ids of SHOW_COST_TO; ``*`` stands for all."""
+        return frozenset(name.strip() for name in self.show_cost_to.split(",") if name.strip())
+
     @cached_property
     def connector_cache_dir(self) -> Path:
         """What connectors have fetched; a service may not give it again."""
         return self.data_dir / "connector_cache"
+
+    @cached_property
+    def usagebox_dir(self) -> Path:
+        """What UsageBox engines have delivered, a folder each."""
+        return self.data_dir / "usagebox"
 
     @cached_property
     def tokens(self) -> dict[str, SecretStr | None]:
@@ -128,6 +332,11 @@ class Settings(BaseSettings):
             "ENTSOE_API_KEY": self.entsoe_api_key,
             "ELECTRICITYMAPS_TOKEN": self.electricitymaps_token,
         }
+
+    @cached_property
+    def max_delivery_bytes(self) -> int:
+        """The largest delivered file that is read, unpacked."""
+        return int(self.max_delivery_gb * 10**9)
 
     @cached_property
     def landing_dir(self) -> Path:
@@ -150,9 +359,24 @@ class Settings(BaseSettings):
         return self.data_dir / "dbt" / "logs" / "console.log"
 
     @cached_property
+    def quality_dir(self) -> Path:
+        """What the gates of the feeds found."""
+        return self.data_dir / "quality"
+
+    @cached_property
+    def data_docs_dir(self) -> Path:
+        """The same as pages: open ``index.html``."""
+        return self.quality_dir / "data_docs"
+
+    @cached_property
     def archive_dir(self) -> Path:
-        """Where final invoices are written down for good."""
+        """What is kept for good: final invoices, and receipts of what was sent."""
         return self.data_dir / "archive"
+
+    @cached_property
+    def delivery_dir(self) -> Path:
+        """Where the lists are of what was sent and what waits."""
+        return self.data_dir / "delivery"
 
     @cached_property
     def published_dir(self) -> Path:
@@ -160,9 +384,32 @@ class Settings(BaseSettings):
         return self.data_dir / "published"
 
     @cached_property
+    def portal_dir(self) -> Path:
+        """Where the pages are, and the key that names them."""
+        return self.data_dir / "portal"
+
+    @cached_property
+    def pages_dir(self) -> Path:
+        """The customers' gauge pages; ``current`` is what a portal reads."""
+        return self.portal_dir / "pages"
+
+    @cached_property
+    def finance_dir(self) -> Path:
+        """Finance's page, which no customer may see: outside the folder of the customers' pages."""
+        return self.portal_dir / "finance"
+
+    @cached_property
     def staged_seeds_dir(self) -> Path:
         """The validated copy of the seeds that dbt loads."""
         return self.data_dir / "seeds"
+
+    def apart(self, **others: Any) -> Settings:
+        """These settings with other values for some, such as ``data_dir``.
+
+        Not ``model_copy``: that hands on the folders that were worked out for the old values.
+        """
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self).model_construct(**{**values, **others})
 
     def dbt_environment(self) -> dict[str, str]:
         """The environment that dbt_project.yml and profiles.yml read."""
@@ -176,7 +423,10 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read and validate the environment.
+    """Read and validate the environment; from here on, what the process writes is private.
+
+    Under DATA_DIR stand customers, prices and usage: its owner writes, its group may read (BI), and
+    nobody else sees anything.
 
     Raises:
         SettingsError: names every setting that is wrong, with its value and what is expected.
@@ -185,10 +435,23 @@ def load_settings() -> Settings:
         settings = Settings()
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])).upper()}={problem['input']!r}: {problem['msg']}"
+            f"{'.'.join(map(str, problem['loc'])).upper()}={_shown(problem)}: {problem['msg']}"
             for problem in error.errors()
         )
         raise SettingsError(f"Wrong settings in the environment: {problems}") from None
     if not settings.seeds_dir.is_dir():
         raise SettingsError(f"SEEDS_DIR={str(settings.seeds_dir)!r} is not a folder")
+    os.umask(os.umask(0o077) | 0o027)
     return settings
+
+
+def _shown(problem: Any) -> str:
+    """The value of a wrong setting, unless it is a secret."""
+    field = Settings.model_fields[str(problem["loc"][0])]
+    is_secret = SecretStr in (field.annotation, *get_args(field.annotation))
+    return "***" if is_secret else repr(without_credentials(str(problem["input"])))
+
+
+def without_credentials(url: str) -> str:
+    """A URL, or several, as they may be shown: without user, password and query."""
+    return re.sub(r"//[^\s]*@", "//***@", re.sub(r"\?[^\s]*", "?***", url))

@@ -8,14 +8,19 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import io
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, cast
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from orchestration.printable import printable
 
 Feed = Literal["usage", "energy", "carbon", "gpu", "fx"]
 UndatedFeed = Literal["energy", "carbon", "gpu", "fx"]
@@ -28,6 +33,12 @@ UNDATED_FILES: dict[UndatedFeed, str] = {
     "fx": "fx_rates.csv",
 }
 USAGE_SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+
+_USAGE_FILE = re.compile(
+    r"usage_(?P<day>\d{4}-\d\d-\d\d)(" + "|".join(map(re.escape, USAGE_SUFFIXES)) + ")"
+)
+MAX_UNPACKED_BYTES = 16 * 10**9
+"""So large may a delivered file be, unpacked, unless a setting says otherwise."""
 
 _READ_BYTES = 1 << 20
 
@@ -47,7 +58,8 @@ class FeedProblem(Exception):
     ) -> None:
         self.feed, self.file, self.wrong, self.cure, self.line = feed, file, wrong, cure, line
         where = file if line is None else f"{file}, line {line}"
-        super().__init__(f"{feed} feed, {where}: {wrong}. {cure}.")
+        # Names of files are given by whoever delivers.
+        super().__init__(printable(f"{feed} feed, {where}: {wrong}. {cure}."))
 
 
 @dataclass(frozen=True)
@@ -63,16 +75,28 @@ class FeedFile:
         """Whether the rows come as Parquet, not as lines of text."""
         return self.name.endswith(".parquet")
 
-    def open(self, content: Hash | None = None) -> DeliveredStream:
+    def open(
+        self, content: Hash | None = None, *, max_bytes: int = MAX_UNPACKED_BYTES
+    ) -> DeliveredStream:
         """Open the file's content, unpacked if its name ends in ``.gz``.
 
         Args:
             content: is updated with the bytes as delivered (packed) while they are read.
+            max_bytes: reading more unpacked bytes than this is a FeedProblem.
 
         Raises:
             FeedProblem: it is gone or cannot be read.
         """
-        return DeliveredStream(self, content or hashlib.sha256())
+        return DeliveredStream(self, content or hashlib.sha256(), max_bytes)
+
+    def too_large(self, max_bytes: int) -> FeedProblem:
+        """The problem of a file that holds more than it may."""
+        return FeedProblem(
+            self.feed,
+            self.name,
+            f"it holds more than {max_bytes / 10**9:g} GB, unpacked",
+            "Find out what was delivered; if it is meant, raise MAX_DELIVERY_GB and land it again",
+        )
 
 
 class Source(Protocol):
@@ -87,15 +111,45 @@ class Source(Protocol):
         ...
 
 
+class FoundUsage:
+    """A source whose usage delivery of a day has been looked for; landing it asks nobody.
+
+    So whoever lands may hold a lock that others wait for, however long the source took.
+    """
+
+    def __init__(self, source: Source, day: date) -> None:
+        self._source, self._day = source, day
+        self._found: FeedFile | FeedProblem
+        try:
+            self._found = source.usage(day)
+        except FeedProblem as problem:
+            self._found = problem
+
+    def usage(self, day: date) -> FeedFile:
+        """Hand over what was found, or raise the problem that was met; another day is looked for."""
+        if day != self._day:
+            return self._source.usage(day)
+        if isinstance(self._found, FeedProblem):
+            raise self._found
+        return self._found
+
+    def files(self, feed: UndatedFeed) -> list[FeedFile]:
+        """List the files of a feed that has no delivery day."""
+        return self._source.files(feed)
+
+
 class DeliveredStream(io.RawIOBase):
     """Reads a delivered file once, front to back; unpacks gzip, and hashes what was delivered.
 
-    Reading raises FeedProblem when the bytes end or break inside a gzip member.
+    Reading raises FeedProblem when the bytes end or break inside a gzip member, and when there are
+    more of them than ``max_bytes``: a small file can unpack to any size.
     """
 
-    def __init__(self, file: FeedFile, content: Hash) -> None:
+    def __init__(self, file: FeedFile, content: Hash, max_bytes: int) -> None:
         self._file = file
         self._content = content
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._gzip = file.name.endswith(".gz")
         self._unpacker: Any = None
         self._packed = b""
@@ -120,14 +174,17 @@ class DeliveredStream(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         """Read up to ``size`` unpacked bytes; fewer only at the end, all that is left if < 0."""
         left = -1 if size is None else size
-        pieces: list[bytes] = []
+        found = bytearray()
         while left != 0:
             piece = self._unpack(left) if self._gzip else self._read_raw(left)
             if not piece:
                 break
-            pieces.append(piece)
+            self._bytes += len(piece)
+            if self._bytes > self._max_bytes:
+                raise self._file.too_large(self._max_bytes)
+            found += piece
             left = max(left - len(piece), 0) if left > 0 else left
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return bytes(found)
 
     def _unpack(self, size: int) -> bytes:
         """Return at least one unpacked byte, or b"" at the end of the last gzip member."""
@@ -145,7 +202,7 @@ class DeliveredStream(io.RawIOBase):
                     continue
                 self._unpacker = zlib.decompressobj(31)
             try:
-                piece = self._unpacker.decompress(self._packed, max(size, 0))
+                piece = self._unpacker.decompress(self._packed, size if size > 0 else _READ_BYTES)
             except zlib.error:
                 raise self._broken("the gzip data is damaged") from None
             self._packed = self._unpacker.unconsumed_tail
@@ -167,6 +224,8 @@ class DeliveredStream(io.RawIOBase):
         """Turn any error into a FeedProblem without its text, which may hold a credential."""
         try:
             return read()
+        except FeedProblem:
+            raise
         except FileNotFoundError:
             raise FeedProblem(
                 self._file.feed, self._file.name, "the file is missing", "Deliver it"
@@ -248,7 +307,13 @@ class FolderSource:
 
     def _file(self, feed: str, name: str) -> FeedFile:
         path = self._path(feed, name)
-        return FeedFile(feed, name, lambda: cast(BinaryIO, self._files.open(path, "rb")))
+
+        def open_raw() -> BinaryIO:
+            if isinstance(self._files, LocalFileSystem):
+                _check_link(feed, name, Path(path))
+            return cast(BinaryIO, self._files.open(path, "rb"))
+
+        return FeedFile(feed, name, open_raw)
 
     def _path(self, *parts: str) -> str:
         return "/".join([self._root.rstrip("/"), *parts])
@@ -264,15 +329,62 @@ class FolderSource:
         except Exception as error:
             raise _unreadable("usage", name, error) from None
 
+    def usage_fingerprints(self) -> dict[date, str]:
+        """Say of every usage delivery that is there what its file looks like from outside.
+
+        Returns:
+            By delivery day, a text that changes when the file does (its size, time, tag or whatever
+            else the file system tells) and that may change when it doesn't.
+
+        Raises:
+            FeedProblem: the folder cannot be read.
+        """
+        looks: dict[date, list[str]] = {}
+        for name, entry in self._entries("usage").items():
+            found = _USAGE_FILE.fullmatch(name)
+            if found and (day := _day(found["day"])):
+                looks.setdefault(day, []).append(repr(sorted(entry.items(), key=str)))
+        return {
+            day: hashlib.sha256("".join(sorted(files)).encode()).hexdigest()[:16]
+            for day, files in looks.items()
+        }
+
     def _names(self, feed: str) -> list[str]:
+        return list(self._entries(feed))
+
+    def _entries(self, feed: str) -> dict[str, dict[str, Any]]:
+        """What the file system tells of the files of a feed, by name."""
         self._files.invalidate_cache()
         try:
             entries = self._files.ls(self._path(feed), detail=True)
         except (FileNotFoundError, NotADirectoryError):
-            return []
+            return {}
         except Exception as error:
             raise _unreadable(feed, f"the folder {feed}", error) from None
-        return [entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file"]
+        # A link is told from a file here; where it leads is looked at when it is opened.
+        return {
+            entry["name"].rsplit("/", 1)[-1]: entry
+            for entry in entries
+            if entry["type"] == "file" or entry.get("islink")
+        }
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _check_link(feed: str, name: str, path: Path) -> None:
+    """Refuse a link to a file outside: whoever delivers must not have the job read what it may.
+
+    The folders themselves may be links: only the operator makes them.
+    """
+    if not path.resolve().is_relative_to(path.parent.resolve()):
+        raise FeedProblem(
+            feed, name, "it is a link that leads out of its folder", "Deliver the file itself"
+        )
 
 
 def _two_files(feed: str, names: list[str]) -> FeedProblem:

@@ -36,6 +36,9 @@ def summarize(settings: Settings) -> str:
             "  open it                       "
             f".venv/bin/python -c \"import duckdb; duckdb.connect('{_short(current)}/marts.duckdb', "
             "read_only=True).sql('from invoices order by cycle_start').show()\"",
+            f"  a gauge per customer          {settings.pages_dir / 'current'}",
+            "  as a customer sees it         make portal CUSTOMER=<customer_id>",
+            f"  finance's page                {settings.finance_dir / 'current' / 'index.html'}",
             "  in the browser                make ui",
         ]
     return "\n".join(lines)

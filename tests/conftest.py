@@ -186,3 +186,14 @@ def sample_feeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("sample") / "feeds"
     generate_sample(target, date(2026, 1, 5), date(2026, 1, 26))
     return target
+
+
+@pytest.fixture(scope="session")
+def location(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The loaded code location, with a data folder of its own."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("DATA_DIR", str(tmp_path_factory.mktemp("location")))
+    from orchestration.definitions import defs
+
+    yield defs()
+    patch.undo()

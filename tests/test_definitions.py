@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import shutil
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 import pytest
+from receiver import action, misbehaving, publish
+from usagebox_engine import MeteringEngine, event, serving
 
-
-@pytest.fixture(scope="module")
-def location(tmp_path_factory) -> dg.Definitions:
-    """The loaded code location, with a data folder of its own."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("DATA_DIR", str(tmp_path_factory.mktemp("location")))
-    from orchestration.definitions import defs
-
-    yield defs()
-    patch.undo()
+from orchestration.settings import PROJECT_ROOT, Settings
 
 
 def test_every_asset_has_a_group_an_owner_and_a_description(location):
@@ -43,7 +37,7 @@ def test_the_stages_are_the_groups(location):
     graph = location.resolve_asset_graph()
     groups = {graph.get(key).group_name for key in graph.materializable_asset_keys}
     stages = {"feeds", "seeds", "staging", "normalize", "rate", "ledger", "cost", "marts"}
-    assert groups == stages | {"publication"}
+    assert groups == stages | {"publication", "delivery", "portal"}
 
 
 def test_the_publication_waits_for_every_mart(location):
@@ -53,8 +47,214 @@ def test_the_publication_waits_for_every_mart(location):
     assert published.parent_keys == marts
 
 
+def test_postgres_is_loaded_only_where_a_database_is_named(location, tmp_path, monkeypatch):
+    pytest.importorskip("psycopg", reason='the extra "postgres" is not installed')
+    from orchestration.defs import postgres
+
+    key = dg.AssetKey(["published", "postgres"])
+    assert key not in location.resolve_asset_graph().materializable_asset_keys
+    (tmp_path / "published" / "current").mkdir(parents=True)
+    (tmp_path / "published" / "current" / "manifest.json").write_text(
+        '{"last_delivery_day": "2026-01-05"}', encoding="utf-8"
+    )
+    named = Settings(data_dir=tmp_path, publish_postgres_url="postgresql://a:secret@127.0.0.1:1/b")
+    monkeypatch.setattr(postgres, "settings", named)
+    [asset] = postgres.postgres().assets
+    assert asset.key == key
+    with pytest.raises(dg.Failure, match="PostgreSQL keeps what it had") as failure:
+        asset(dg.build_asset_context(partition_key="2026-01-05"))
+    assert "secret" not in str(failure.value)
+
+
 def test_the_night_bills_the_day_that_ended(location):
     schedule = location.resolve_schedule_def("nightly_schedule")
     context = dg.build_schedule_context(scheduled_execution_time=datetime(2026, 1, 6, 2, 30))
     [request] = schedule.evaluate_tick(context).run_requests
     assert request.partition_key == "2026-01-05"
+
+
+@pytest.mark.parametrize(("status", "is_taken"), [(200, True), (422, False)])
+def test_a_run_fails_when_the_usage_api_does_not_take_an_action(
+    location, tmp_path, monkeypatch, status, is_taken
+):
+    """The list is on the asset in any case; what it hands on is told by the check that failed."""
+    from orchestration.defs import delivery
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    capped = action("acme", "cap_usage", "2026-01-05")
+    publish(tmp_path, "2026-01-05", actions=[capped])
+    with misbehaving(lambda key, turn: status) as api:
+        settings = Settings(data_dir=tmp_path, policy_api_url=api.url, policy_delivery=True)
+        monkeypatch.setattr(delivery, "settings", settings)
+        result = dg.materialize(
+            [delivery.policy_actions_delivery, delivery.alerts_delivery],
+            partition_key="2026-01-05",
+            raise_on_error=False,
+        )
+    assert result.success is is_taken
+    [event] = result.asset_materializations_for_node("delivery__policy_actions")
+    [row] = event.metadata["list"].records
+    assert row.data["id"] == capped["action_id"]
+    assert row.data["state"] == ("sent" if is_taken else "refused")
+    arrived = next(
+        check
+        for check in result.get_asset_check_evaluations()
+        if check.check_name == "everything_arrived" and "alerts" not in check.asset_key.path
+    )
+    assert arrived.passed is is_taken
+    if not is_taken:
+        assert arrived.description == f"{capped['action_id']} (usage API): status 422"
+
+
+def test_usage_lands_from_an_engine_and_is_held_against_its_sums(location, tmp_path, monkeypatch):
+    """The first day is sound; then its row is lost; on the third nothing was ingested."""
+    from orchestration.defs import feeds
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    seeds = shutil.copytree(PROJECT_ROOT / "seeds", tmp_path / "edited")
+    with (seeds / "contracts" / "customers.csv").open("a", encoding="utf-8") as customers:
+        customers.write("acme,Acme,1,false\n")
+    engine = MeteringEngine([event("e1", "2026-01-05T09:00:00Z", "2026-01-05T10:00:00Z")])
+
+    def checks(day: str) -> dict[str, tuple[bool, str | None]]:
+        result = dg.materialize([feeds.usage], partition_key=day, raise_on_error=False)
+        found = result.get_asset_check_evaluations()
+        assert result.success is all(check.passed for check in found)
+        return {check.check_name: (check.passed, check.description) for check in found}
+
+    with serving(engine) as address:
+        settings = Settings(data_dir=tmp_path, seeds_dir=seeds, usage_url=f"usagebox+{address}")
+        monkeypatch.setattr(feeds, "settings", settings)
+        complete, equal = checks("2026-01-05").values()
+        assert (complete, equal) == ((True, None), (True, None))
+        (lost,) = settings.landing_dir.glob("usage/usage_day=2026-01-05/*/part.parquet")
+        engine.events.append(event("e2", "2026-01-05T11:00:00Z", "2026-01-06T10:00:00Z"))
+        lost.unlink()
+        complete, equal = checks("2026-01-06").values()
+        assert complete == (True, None)
+        assert equal[0] is False
+        assert "account 'acme', usage day 2026-01-05: the engine has 2 events" in equal[1]
+        complete, equal = checks("2026-01-07").values()
+        assert "the engine took in nothing" in complete[1]
+        assert equal == (False, "not compared: a delivery has a problem of its own")
+
+
+def test_the_replay_is_a_job_of_its_own_that_no_night_selects(location, tmp_path, monkeypatch):
+    from orchestration.defs import replay as module
+
+    (tmp_path / "comparison.md").write_text("### Replay", encoding="utf-8")
+    (tmp_path / "who_pays_more.svg").write_text("<svg/>", encoding="utf-8")
+    asked = []
+
+    def fake(settings, scenarios, first, last, say):
+        asked.append((scenarios, first, last))
+        return tmp_path
+
+    monkeypatch.setattr(module, "run_replay", fake)
+    job = location.resolve_job_def("replay")
+    config = {"scenarios": ["/seeds/dear"], "first": "2026-01-05", "last": "2026-01-07"}
+    done = job.execute_in_process(run_config={"ops": {"compare_catalogs": {"config": config}}})
+    assert done.output_for_node("compare_catalogs") == str(tmp_path)
+    assert asked == [(["/seeds/dear"], date(2026, 1, 5), date(2026, 1, 7))]
+    backwards = {**config, "last": "2026-01-01"}
+    failed = job.execute_in_process(
+        run_config={"ops": {"compare_catalogs": {"config": backwards}}}, raise_on_error=False
+    )
+    assert not failed.success
+    nightly = location.resolve_job_def("nightly")
+    assert "compare_catalogs" not in {node.name for node in nightly.nodes_in_topological_order}
+
+
+# Trust: what stops a night, what is tried again, what is told.
+
+FEED_KEYS = [
+    dg.AssetKey(["landing", feed])
+    for feed in ("usage", "energy_price", "energy_mix", "gpu_price", "fx_rate")
+]
+
+
+def test_every_feed_has_its_gates_and_they_block(location):
+    checks = location.resolve_asset_graph().asset_check_keys
+    gates = {(key.asset_key.path[-1], key.name) for key in checks if key.asset_key in FEED_KEYS}
+    for feed in FEED_KEYS:
+        for check in ("delivery_is_complete", "schema", "ranges", "volume", "freshness"):
+            assert (feed.path[-1], check) in gates
+    assert ("usage", "unmapped_share") in gates
+    for key in checks:
+        if key.asset_key in FEED_KEYS:
+            assert location.resolve_asset_graph().get(key).blocking, key
+
+
+def test_no_table_is_built_before_the_gates(location):
+    """In the job, the step that runs dbt waits for the results of every gate."""
+    job = location.resolve_job_def("nightly")
+    waits_for = job.dependencies[
+        next(node for node in job.dependencies if node.name == "billing_models")
+    ]
+    outputs = {
+        handle.node
+        for dependency in waits_for.values()
+        for handle in dependency.get_node_dependencies()
+    }
+    assert "feed_gates" in outputs
+
+
+def test_only_feeds_are_tried_again(location):
+    """A store may not answer; what dbt or a check says does not change by asking again."""
+    nodes = location.resolve_job_def("nightly").nodes
+    retried = {node.name for node in nodes if node.definition.retry_policy is not None}
+    assert retried == {"__".join(key.path) for key in FEED_KEYS}
+
+
+def test_a_feed_is_fresh_when_the_night_landed_it(location):
+    """A night begins at 02:30; an hour later a feed that it did not land is late.
+
+    The window is shorter than a day: the landing of the night before does not count.
+    """
+    graph = location.resolve_asset_graph()
+    due = {key: graph.get(key).freshness_policy for key in graph.materializable_asset_keys}
+    assert {key for key, policy in due.items() if policy} == set(FEED_KEYS)
+    for policy in (due[key] for key in FEED_KEYS):
+        assert policy.deadline_cron == "30 3 * * *"
+        assert policy.lower_bound_delta == timedelta(hours=1)
+
+
+def test_a_part_of_the_tables_is_no_billing(location):
+    """It would count as a whole one: what it left out would be published as it was."""
+    job = location.resolve_job_def("nightly")
+    result = job.execute_in_process(
+        asset_selection=[dg.AssetKey(["stg_usage_events"])],
+        partition_key="2026-01-05",
+        raise_on_error=False,
+    )
+    assert not result.success
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    said = failure.step_failure_data.user_failure_data.description
+    assert "leaves out" in said
+    assert "run the job nightly" in said
+
+
+def test_tables_without_their_tests_are_no_billing(location):
+    graph = location.resolve_asset_graph()
+    tables = [
+        key
+        for key in graph.materializable_asset_keys
+        if graph.get(key).group_name
+        in {"seeds", "staging", "normalize", "rate", "ledger", "cost", "marts"}
+    ]
+    job = location.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(tables), asset_check_selection=set()
+    )
+    result = job.execute_in_process(partition_key="2026-01-05", raise_on_error=False)
+    assert not result.success
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    assert "leaves out" in failure.step_failure_data.user_failure_data.description
+
+
+def test_a_late_delivery_starts_the_nightly_job(location):
+    sensor = location.resolve_sensor_def("late_usage")
+    assert sensor.job_name == "nightly"
+    # Like the schedule, it is switched on in production.
+    assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
+    told = location.resolve_sensor_def("failed_run_notification")
+    assert told.default_status == dg.DefaultSensorStatus.RUNNING

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -16,6 +17,9 @@ from pathlib import Path
 import duckdb
 import pytest
 from conftest import run_job
+
+from orchestration.gauges.names import page_name
+from orchestration.settings import Settings
 
 pytestmark = pytest.mark.job
 
@@ -51,6 +55,29 @@ def test_every_table_agrees_with_the_independent_calculation(published, shared):
         check=False,
     )
     assert compared.returncode == 0, compared.stdout
+
+
+def test_gauge_pages_say_what_is_published(published):
+    """Every page against the tables: to the last digit, and to the cent as it is read."""
+    settings = Settings(data_dir=published.parents[1])
+    gauges = duckdb.sql(f"from '{published}/fuel_gauges/*.parquet'")
+    columns = gauges.columns
+    for values in gauges.fetchall():
+        row = dict(zip(columns, values, strict=True))
+        folder = settings.pages_dir / "current" / page_name(settings, row["customer_id"])
+        page = (folder / "index.html").read_text(encoding="utf-8")
+        [(exact, shown)] = re.findall(r'id="balance"><data value="(.*?)">(.*?)<', page)
+        assert exact == f"{row['balance']:f}"
+        assert abs(Decimal(shown.replace(",", "")) - row["balance"]) <= Decimal("0.005")
+        projected = re.findall(r'id="projection"><time datetime="(.*?)">', page)
+        date = row["projected_depletion_date"] if row["balance"] else None
+        assert projected == ([date.isoformat()] if date else [])
+        model = json.loads((folder / "gauge.json").read_text(encoding="utf-8"))
+        remaining = sum((Decimal(grant["remaining"]) for grant in model["grants"]), Decimal(0))
+        assert remaining == row["balance"]
+        thresholds = {t["kind"]: Decimal(t["depletion"]) for t in model["thresholds"]}
+        if thresholds:
+            assert thresholds["hard_cap"] == row["hard_cap_depletion"]
 
 
 def test_accepted_and_curable_minutes_are_the_feeds_own_totals(published, shared):

@@ -155,6 +155,11 @@ def test_the_command_says_what_it_billed_and_names_a_delivery_it_cannot_bill(
     published = (tmp_path / "data" / "published" / "current").resolve()
     manifest = json.loads((published / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["row_counts"]["invoice_lines"] > 0
+    portal = tmp_path / "data" / "portal"
+    pages = list((portal / "pages" / "current").resolve().glob("*/index.html"))
+    assert len(pages) == manifest["row_counts"]["fuel_gauges"]
+    assert f"finance's page                {portal / 'finance/current/index.html'}" in done.stdout
+    assert "Revenue, margin and alerts" in (portal / "finance/current/index.html").read_text()
 
     third.write_bytes(whole[: len(whole) // 2])
     refused = run_job(["2026-01-08", "2026-01-08"], settings)

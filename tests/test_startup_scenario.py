@@ -47,6 +47,7 @@ from contracts import (
     write_seeds,
 )
 
+from orchestration.delivery.receipts import Outcome, action_receipts
 from orchestration.settings import Settings
 
 pytestmark = pytest.mark.job
@@ -249,3 +250,28 @@ def test_alerts_when_60_percent_are_reached_and_not_before(billed: Books) -> Non
         ("keen", january(12), Decimal("0.6")),
         ("nearly", january(6), Decimal("0.6")),
     ]
+
+
+def test_a_delivered_action_stays_and_is_superseded_if_the_books_never_asked_for_it(
+    billed: Books,
+) -> None:
+    """Receipts as a delivery writes them: of the notice above, and of a cap that nothing calls for."""
+    [notice] = billed.rows(
+        "select action_id, alert_id, customer_id, action, effective_on, payload from policy_actions "
+        "where customer_id = 'keen' and action = 'notify' and effective_on = date '2026-01-12'"
+    )
+    names = ("action_id", "alert_id", "customer_id", "action", "effective_on", "payload")
+    told = dict(zip(names, notice, strict=True))
+    cap = {
+        **told,
+        "action_id": "keen/gone/cap_usage",
+        "action": "cap_usage",
+        "payload": told["payload"].replace("notify", "cap_usage"),
+    }
+    before = billed.rows("select count(*) from policy_actions where not is_superseded")
+    with action_receipts(billed.settings).journal(january(31)) as journal:
+        journal.write(told, Outcome.DELIVERED, "status 200")
+        journal.write(cap, Outcome.UNANSWERED, "status 503")
+    superseded = "select action_id, effective_on from policy_actions where is_superseded"
+    assert billed.rows(superseded) == [("keen/gone/cap_usage", january(12))]
+    assert billed.rows("select count(*) from policy_actions where not is_superseded") == before

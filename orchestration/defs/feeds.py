@@ -6,11 +6,10 @@ twice always leaves the same rows.
 
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
-from pathlib import Path
 
 import dagster as dg
 
-from orchestration.connectors.live import connector_for
+from orchestration.connectors.live import price_source
 from orchestration.connectors.wanted import LiveFeed
 from orchestration.dbt import settings
 from orchestration.landing import (
@@ -25,7 +24,10 @@ from orchestration.landing import (
     refusal,
 )
 from orchestration.partitions import delivery_day
-from orchestration.sources import FolderSource, Source
+from orchestration.quality.holds import hold
+from orchestration.sources import FoundUsage
+from orchestration.usagebox import reconciliation
+from orchestration.usagebox.source import usage_source
 from orchestration.warehouse import writer_lock
 
 OWNERS = ["team:billing"]
@@ -34,13 +36,14 @@ COMPLETE = "delivery_is_complete"
 # A feed may be asked again when its store does not answer; a failed check is a fact, not a flake.
 RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
 
-# The deliveries of a day are due by 01:30 the next morning, an hour before the nightly job.
-DUE = dg.FreshnessPolicy.cron(deadline_cron="30 1 * * *", lower_bound_delta=timedelta(hours=24))
+# Deliveries are due by 01:30, the night begins at 02:30: at 03:30 each feed must have been landed in
+# it. A window as long as a day would let the night before count, and show a missed one a day late.
+DUE = dg.FreshnessPolicy.cron(deadline_cron="30 3 * * *", lower_bound_delta=timedelta(hours=1))
 
-Land = Callable[[Source, Path], Delivery]
+Land = Callable[..., Delivery]
 
 
-def asked_days(context: dg.AssetExecutionContext) -> list[date]:
+def asked_days(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[date]:
     """The delivery days of a run, in order: its partition, or the range of a backfill."""
     return sorted(date.fromisoformat(key) for key in context.partition_keys)
 
@@ -55,7 +58,8 @@ def asked_days(context: dg.AssetExecutionContext) -> list[date]:
             asset=["landing", "usage"],
             blocking=True,
             description="Every delivery asked for is there, whole, and few of its rows are incurable.",
-        )
+        ),
+        reconciliation.check_spec(),
     ],
     freshness_policy=DUE,
     retry_policy=RETRY,
@@ -67,16 +71,21 @@ def usage(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """GPU usage as it was metered: one row per slice, landed by usage day and delivery day."""
-    source = FolderSource(settings.feeds_url)
+    source = usage_source(settings)
     deliveries = []
     with writer_lock(settings):
         prepare_landing(settings.landing_dir)
         interrupted = interrupted_usage(settings.landing_dir)
     for day in sorted({*asked_days(context), *interrupted}):
+        found = FoundUsage(source, day)
         # A billing reads what is landed; nothing is landed while one runs.
         with writer_lock(settings):
             delivery = land_usage(
-                source, day, settings.landing_dir, conflict_days=settings.conflict_days
+                found,
+                day,
+                settings.landing_dir,
+                conflict_days=settings.conflict_days,
+                max_bytes=settings.max_delivery_bytes,
             )
         deliveries.append(delivery)
         context.log.info(
@@ -96,30 +105,22 @@ def usage(
     yield dg.AssetCheckResult(
         check_name=COMPLETE,
         passed=not problems,
-        metadata={"problems": dg.MetadataValue.md("\n".join(f"- {p}" for p in problems) or "none")},
+        # As text: what a problem quotes from a delivery must not become a link or a picture.
+        metadata={"problems": dg.MetadataValue.text("\n".join(problems) or "none")},
         description="; ".join(problems) or None,
     )
+    reconciled = reconciliation.check(source, settings, asked_days(context), problems)
+    hold(
+        settings,
+        reconciliation.RECONCILED,
+        None if reconciled.passed else reconciled.description or "it failed",
+    )
+    yield reconciled
 
 
 def _refusal(feed: str, day: date | None) -> str | None:
     """Why a landed delivery may not be billed; the plan of a billing asks the same."""
     return refusal(settings.landing_dir, feed, day, settings.max_incurable_share)
-
-
-def _source(days: list[date], live: LiveFeed | None) -> Source:
-    """The folder, and for a live feed whatever services its setting names."""
-    folder = FolderSource(settings.feeds_url)
-    if live is None:
-        return folder
-    return connector_for(
-        settings.energy_price_url if live == "energy" else settings.energy_mix_url,
-        live,
-        folder,
-        cache=settings.connector_cache_dir,
-        first=days[0],
-        last=days[-1],
-        tokens=settings.tokens,
-    )
 
 
 def _price_feed(
@@ -149,10 +150,11 @@ def _price_feed(
     def feed(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        source = _source(asked_days(context), live)
+        days = asked_days(context)
+        source = price_source(settings, live, days[0], days[-1])
         with writer_lock(settings):
             prepare_landing(settings.landing_dir)
-            delivery = land(source, settings.landing_dir)
+            delivery = land(source, settings.landing_dir, max_bytes=settings.max_delivery_bytes)
         yield dg.MaterializeResult(
             metadata={
                 "dagster/row_count": delivery.landed_rows,

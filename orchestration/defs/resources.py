@@ -3,8 +3,9 @@
 import dagster as dg
 from dagster_dbt import DbtCliResource
 
-from orchestration.dbt import BOUND_DBT, dbt_project
+from orchestration.dbt import dbt_project
 from orchestration.progress import progress
+from orchestration.settings import BOUND_DBT
 
 
 @dg.definitions

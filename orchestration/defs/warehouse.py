@@ -33,6 +33,7 @@ from orchestration.warehouse import failed_controls
 )
 def billing_models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
     """Bill in one dbt invocation everything that the deliveries asked for, and any missed, touch."""
+    _refuse_a_part(context)
     days = asked_days(context)
     try:
         with billing_run(settings, days[0], days[-1]) as run:
@@ -53,3 +54,26 @@ def billing_models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> It
         raise dg.Failure(
             "Controls failed, so nothing is published: " + "; ".join(failed), allow_retries=False
         ) from error
+
+
+def _refuse_a_part(context: dg.AssetExecutionContext) -> None:
+    """Some tables, or tables without their tests, are no billing: it would count as a whole one.
+
+    Raises:
+        dg.Failure: the run does not cover every table and every test.
+    """
+    left_out = [
+        *(key.to_user_string() for key in billing_models.keys - context.selected_asset_keys),
+        *(
+            f"test {key.name}"
+            for key in billing_models.check_keys - context.selected_asset_check_keys
+        ),
+    ]
+    if left_out:
+        named = ", ".join(sorted(left_out)[:3])
+        raise dg.Failure(
+            f"The warehouse is billed as a whole, with every test, but this run leaves out "
+            f"{len(left_out)} of its tables and tests ({named}, ...): run the job nightly, or "
+            "materialize all assets",
+            allow_retries=False,
+        )

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from orchestration.landing.files import USAGE
-from orchestration.landing.lines import Lines, readable
+from orchestration.landing.lines import Lines, Unreadable
 
 DAYS_BACK = 400
 METERS = ("gpu_minute", "gpu_millisecond", "gpu_second", "gpu_hour")
@@ -112,7 +112,7 @@ class EventParser:
         if regular:
             blocks = pa.concat_tables(regular, promote_options="default")
             judged.append(self._judge(blocks, self._regular_lane()))
-        candidates = _line_by_line(odd, lines.undecodable)
+        candidates = _line_by_line(odd, lines.unreadable)
         if candidates.num_rows:
             judged.append(self._judge(candidates, "select * from piece"))
         rows = pa.concat_tables([JUDGED.empty_table(), *judged])
@@ -284,7 +284,7 @@ class _NotUsable(ValueError):
     """Why a line is malformed."""
 
 
-def _line_by_line(blocks: list[pa.Table], undecodable: Iterable[tuple[int, bytes]]) -> pa.Table:
+def _line_by_line(blocks: list[pa.Table], unreadable: Iterable[Unreadable]) -> pa.Table:
     """Parse lines one by one into _CANDIDATES; blank lines are dropped."""
     rows: list[dict[str, Any]] = []
     for block in blocks:
@@ -298,8 +298,8 @@ def _line_by_line(blocks: list[pa.Table], undecodable: Iterable[tuple[int, bytes
                 fields = {"broken": str(wrong)}
             rows.append({"line_number": number, "line": line, **fields})
     rows += [
-        {"line_number": number, "line": readable(raw), "broken": "the line is not UTF-8"}
-        for number, raw in undecodable
+        {"line_number": line.line_number, "line": line.raw, "broken": line.wrong}
+        for line in unreadable
     ]
     return pa.Table.from_pylist(rows, schema=_CANDIDATES)
 
@@ -369,7 +369,8 @@ def _is_missing(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return _spelled(value)[:80]
+    # It may hold half of a surrogate pair, which no file can.
+    return _spelled(value)[:80].encode("utf-8", "backslashreplace").decode()
 
 
 def _amount_text(number: Decimal) -> str:

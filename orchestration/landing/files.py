@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from orchestration.printable import printable
 from orchestration.sources import FeedProblem
 
 _STAGING = ".staging"
@@ -265,6 +266,17 @@ def put(staged: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
+def put_text(text: str, path: Path) -> None:
+    """Write a whole text under its name in one step, flushed; readers never see half of it."""
+    make_folder(path.parent)
+    staged = path.with_name(f".{path.name}")
+    with staged.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    put(staged, path)
+
+
 def put_table(table: pa.Table, path: Path) -> None:
     """Write a whole table under its name in one step, flushed; readers never see half of it."""
     make_folder(path.parent)
@@ -316,8 +328,8 @@ def record_problem(
     """Write down why a delivery could not be used. What was landed of it before stays."""
     path = of_delivery(landing, "deliveries", problem.feed, day)
     rejected = of_delivery(landing, "rejected", problem.feed, day)
-    rows = _rows(path)
-    standing = Delivery(**rows[0]) if rows else Delivery(problem.feed, day, "", 0, 0, 0, "")
+    nothing = Delivery(problem.feed, day, "", 0, 0, 0, "")
+    standing = landed_delivery(landing, problem.feed, day) or nothing
     delivery = replace(
         standing,
         file_name=problem.file,
@@ -331,12 +343,17 @@ def record_problem(
     return delivery
 
 
+def landed_delivery(landing: Path, feed: str, day: date | None) -> Delivery | None:
+    """What was written down when a delivery was landed; None if it never was."""
+    rows = _rows(of_delivery(landing, "deliveries", feed, day))
+    return Delivery(**rows[0]) if rows else None
+
+
 def refusal(landing: Path, feed: str, day: date | None, max_incurable_share: Decimal) -> str | None:
     """Why a landed delivery may not be billed, or None; also None if it was never landed."""
-    rows = _rows(of_delivery(landing, "deliveries", feed, day))
-    if not rows:
+    delivery = landed_delivery(landing, feed, day)
+    if delivery is None:
         return None
-    delivery = Delivery(**rows[0])
     if delivery.problem:
         return delivery.problem
     if delivery.rejected_rows <= max_incurable_share * delivery.delivered_rows:
@@ -359,7 +376,7 @@ def _examples(rejected: Path) -> str:
             [glob.escape(str(rejected))],
         ).fetchall()
     return "; ".join(
-        f"{count:,} {reason}, first in line {line}: {detail}"
+        f"{count:,} {reason}, first in line {line}: {printable(detail)}"
         for reason, count, line, detail in reasons
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,9 @@ import pyarrow.compute as pc
 from orchestration.landing import files
 from orchestration.landing.engine import connect
 from orchestration.landing.files import Delivery, of_delivery
-from orchestration.landing.lines import Lines, read_lines, readable
+from orchestration.landing.lines import MAX_LINE_BYTES, Lines, read_lines, readable
 from orchestration.sources import (
+    MAX_UNPACKED_BYTES,
     UNDATED_FILES,
     FeedFile,
     FeedProblem,
@@ -37,8 +38,14 @@ _NUMBER = r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
 _CLOCK = r"\d{4}-\d\d-\d\d[Tt ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?"
 _OFFSET = r"([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)"
 _SPLIT = pa.schema(
-    [("line_number", pa.int64()), ("raw", pa.string()), ("delivered", pa.list_(pa.string()))]
+    [
+        ("line_number", pa.int64()),
+        ("raw", pa.string()),
+        ("wrong", pa.string()),
+        ("delivered", pa.list_(pa.string())),
+    ]
 )
+_BATCH_ROWS = 100_000
 _PRICE_KINDS = ("spot", "on_demand", "market_min", "market_median")
 
 
@@ -68,40 +75,53 @@ class _CsvFeed:
     identical_once: bool = False
 
 
-def land_energy_prices(source: Source, landing: Path) -> Delivery:
+def land_energy_prices(
+    source: Source, landing: Path, *, max_bytes: int = MAX_UNPACKED_BYTES
+) -> Delivery:
     """Land the energy prices as ``energy/prices.parquet``: currency per kWh, UTC interval starts.
 
     Every row stays, also a repeated or conflicting one. See land_gpu_prices for problems.
     """
-    return _land(_ENERGY, source, landing)
+    return _land(_ENERGY, source, landing, max_bytes)
 
 
-def land_energy_mix(source: Source, landing: Path) -> Delivery:
+def land_energy_mix(
+    source: Source, landing: Path, *, max_bytes: int = MAX_UNPACKED_BYTES
+) -> Delivery:
     """Land the hourly energy mix as ``carbon/mix.parquet``: gCO2 per kWh, renewable per cent.
 
     No file at all is no problem: then no zone has a mix. See land_gpu_prices for problems.
     """
-    return _land(_CARBON, source, landing)
+    return _land(_CARBON, source, landing, max_bytes)
 
 
-def land_gpu_prices(source: Source, landing: Path) -> Delivery:
+def land_gpu_prices(
+    source: Source, landing: Path, *, max_bytes: int = MAX_UNPACKED_BYTES
+) -> Delivery:
     """Land the GPU market prices as ``gpu/prices.parquet``: currency per GPU hour.
 
     Of rows that are identical in every delivered column the first one is landed.
 
+    Args:
+        source: where the files are found.
+        landing: the folder that holds everything landed.
+        max_bytes: how many bytes a file may hold, unpacked.
+
     Returns:
-        What is landed now. A file that is missing, empty, truncated or without a required column
-        is no exception but the delivery's ``problem``; then the earlier snapshot stands.
+        What is landed now. A file that is missing, empty, truncated, too large or without a
+        required column is no exception but the delivery's ``problem``; then the earlier snapshot stands.
     """
-    return _land(_GPU, source, landing)
+    return _land(_GPU, source, landing, max_bytes)
 
 
-def land_fx_rates(source: Source, landing: Path) -> Delivery:
+def land_fx_rates(
+    source: Source, landing: Path, *, max_bytes: int = MAX_UNPACKED_BYTES
+) -> Delivery:
     """Land the exchange rates as ``fx/rates.parquet``: US dollars per unit of a currency.
 
     See land_gpu_prices for problems.
     """
-    return _land(_FX, source, landing)
+    return _land(_FX, source, landing, max_bytes)
 
 
 def _in_words(column: str, expected: str) -> str:
@@ -356,7 +376,7 @@ _FX = _CsvFeed(
 )
 
 
-def _land(feed: _CsvFeed, source: Source, landing: Path) -> Delivery:
+def _land(feed: _CsvFeed, source: Source, landing: Path, max_bytes: int) -> Delivery:
     """Read all files of a feed and replace its snapshot, or record why that cannot be done."""
     with files.staging(landing, feed.name) as stage:
         delivered: list[FeedFile] = []
@@ -372,54 +392,71 @@ def _land(feed: _CsvFeed, source: Source, landing: Path) -> Delivery:
                 )
             with connect(stage) as connection:
                 content = hashlib.sha256()
-                cells = _read(feed, delivered, content, connection)
-                landed, rejected = _judge(feed, cells, connection)
-                sha256 = content.hexdigest() if delivered else ""
+                delivered_rows = _read(feed, delivered, content, max_bytes, connection)
+                landed_rows, rejected = _judge(feed, stage, connection)
         except FeedProblem as problem:
             return files.record_problem(landing, stage, problem, None, content_sha256(delivered))
-        return _replace_snapshot(
-            feed, delivered, landed, rejected, cells.num_rows, sha256, landing, stage
+        delivery = Delivery(
+            feed=feed.name,
+            delivery_day=None,
+            file_name=", ".join(file.name for file in delivered),
+            delivered_rows=delivered_rows,
+            landed_rows=landed_rows,
+            rejected_rows=sum(rejected.values()),
+            content_sha256=content.hexdigest() if delivered else "",
+            rejected_by_reason=rejected,
         )
+        _replace_snapshot(delivery, landing, stage)
+        return delivery
 
 
 def _read(
     feed: _CsvFeed,
     delivered: list[FeedFile],
     content: Hash,
+    max_bytes: int,
     connection: duckdb.DuckDBPyConnection,
-) -> pa.Table:
-    """Read all rows of all files as text, in the order of delivery.
+) -> int:
+    """Read all rows of all files as text into the table ``cells``; returns how many.
 
-    Returns:
-        The feed's columns (NULL if missing); all values of the row as ``delivered``, under the
-        names in ``header``; ``file``, ``line_number``, ``raw``, ``broken`` (what is wrong with
-        the line as a whole); and ``sequence``, the row's place in the order of delivery.
+    Its columns: the feed's (NULL if missing); all values of the row as ``delivered``, under the
+    names that ``header`` stands for; ``file``, ``line_number``, ``raw``, ``broken`` (what is wrong
+    with the line as a whole); and ``sequence``, the row's place in the order of delivery. Whatever
+    does not fit into memory waits on disk.
     """
-    rows = [_named(feed, None, [], _SPLIT.empty_table(), connection)]
+    empty = _named(feed, None, [], _SPLIT.empty_table(), connection)
+    connection.register("piece", empty.append_column("sequence", pa.array([], pa.int64())))
+    connection.execute("create table cells as from piece")
+    rows = 0
     for file in delivered:
-        rows += _read_file(feed, file, content, connection)
-    table = pa.concat_tables(rows)
-    return table.append_column("sequence", pa.array(range(1, table.num_rows + 1), pa.int64()))
+        before = rows
+        for piece in _read_file(feed, file, content, max_bytes, connection):
+            sequence = pa.arange(rows + 1, rows + 1 + piece.num_rows)
+            connection.register("piece", piece.append_column("sequence", sequence))
+            connection.execute("insert into cells from piece")
+            rows += piece.num_rows
+        if rows == before:
+            raise FeedProblem(feed.name, file.name, "it is empty, it has no rows", _AGAIN)
+    connection.unregister("piece")
+    return rows
 
 
 def _read_file(
-    feed: _CsvFeed, file: FeedFile, content: Hash, connection: duckdb.DuckDBPyConnection
-) -> list[pa.Table]:
+    feed: _CsvFeed,
+    file: FeedFile,
+    content: Hash,
+    max_bytes: int,
+    connection: duckdb.DuckDBPyConnection,
+) -> Iterator[pa.Table]:
     """Read the rows of one file, in pieces."""
     header: list[str] = []
-    pieces: list[pa.Table] = []
-    with closing(file.open(content)) as stream:
+    with closing(file.open(content, max_bytes=max_bytes)) as stream:
         for lines in read_lines(stream):
             if not header:
                 header = _header(feed, file, lines)
             if lines.unended is not None:
                 _check_complete(file, header, lines.unended)
-            pieces.append(_named(feed, file, header, _split(lines), connection))
-    if not header:
-        raise FeedProblem(feed.name, file.name, "it is empty, it has no rows", _AGAIN)
-    if not any(piece.num_rows for piece in pieces):
-        raise FeedProblem(feed.name, file.name, "it is empty, it has no rows", _AGAIN)
-    return pieces
+            yield _named(feed, file, header, _split(lines), connection)
 
 
 def _header(feed: _CsvFeed, file: FeedFile, lines: Lines) -> list[str]:
@@ -443,7 +480,8 @@ def _header(feed: _CsvFeed, file: FeedFile, lines: Lines) -> list[str]:
 
 def _check_complete(file: FeedFile, header: list[str], last_line: bytes) -> None:
     """A last line without a line end is whole only if it has a value for every column."""
-    if last_line.strip() and len(_values(readable(last_line)) or []) < len(header):
+    values = _values(readable(last_line)) if len(last_line) <= MAX_LINE_BYTES else None
+    if last_line.strip() and len(values or []) < len(header):
         raise FeedProblem(
             file.feed, file.name, "it is half-written: its last line stops in the middle", _AGAIN
         )
@@ -464,13 +502,29 @@ def _split(lines: Lines) -> pa.Table:
     # Only a quote can hide a comma; lines without one are split without a loop.
     quoted = pc.match_substring(table["line"], '"')
     plain, odd = table.filter(pc.invert(quoted)), table.filter(quoted)
-    numbers, raw = zip(*lines.undecodable, strict=True) if lines.undecodable else ((), ())
-    parts: list[list[Any]] = [
-        [plain["line_number"], plain["line"], pc.split_pattern(plain["line"], ",")],
-        [odd["line_number"], odd["line"], [_values(line) for line in odd["line"].to_pylist()]],
-        [numbers, [readable(line) for line in raw], [None] * len(raw)],
+    rows: list[dict[str, Any]] = [
+        {"line_number": line.line_number, "raw": line.raw, "wrong": line.wrong}
+        for line in lines.unreadable
     ]
-    split = pa.concat_tables([pa.table(part, schema=_SPLIT) for part in parts])
+    for row in odd.to_pylist():
+        values = _values(row["line"])
+        wrong = None if values is not None else "the line's quotes do not match"
+        rows.append(
+            {
+                "line_number": row["line_number"],
+                "raw": row["line"],
+                "wrong": wrong,
+                "delivered": values,
+            }
+        )
+    right = pa.nulls(plain.num_rows, pa.string())
+    values = pc.split_pattern(plain["line"], ",")
+    split = pa.concat_tables(
+        [
+            pa.table([plain["line_number"], plain["line"], right, values], schema=_SPLIT),
+            pa.Table.from_pylist(rows, schema=_SPLIT),
+        ]
+    )
     return split.take(pc.sort_indices(split, [("line_number", "ascending")]))
 
 
@@ -496,7 +550,7 @@ def _named(
             line_number,
             raw,
             case
-                when delivered is null then 'the line is not UTF-8, or its quotes do not match'
+                when delivered is null then wrong
                 when not fits
                     then 'the line has ' || len(delivered) || ' values for {len(header)} columns'
             end as broken,
@@ -504,20 +558,27 @@ def _named(
             {columns}
         from (select *, coalesce(len(delivered) = {len(header)}, false) as fits from split)
         """,
-        params={"file": file.name if file else "", "header": ",".join(header)},
+        # A header can be as long as a line; rows only need to tell one from another.
+        params={
+            "file": file.name if file else "",
+            "header": hashlib.sha256("\n".join(header).encode()).hexdigest(),
+        },
     ).to_arrow_table()
     connection.unregister("split")
     return named
 
 
 def _judge(
-    feed: _CsvFeed, cells: pa.Table, connection: duckdb.DuckDBPyConnection
-) -> tuple[pa.Table, pa.Table]:
-    """Type the rows. Returns the snapshot and the rejected rows, in the order of delivery."""
+    feed: _CsvFeed, stage: Path, connection: duckdb.DuckDBPyConnection
+) -> tuple[int, dict[str, int]]:
+    """Type the rows of ``cells`` and stage them as ``snapshot`` and ``rejected``.
+
+    Returns:
+        How many were landed, and how many rejected for each reason.
+    """
     missing = " ".join(f"when {name} is null then 'missing_{name}'" for name in feed.required)
     schema = files.SNAPSHOTS[feed.name][1]
     once = "qualify row_number() over (partition by header, delivered order by sequence) = 1"
-    connection.register("cells", cells)
     connection.execute(
         f"""
         create temp table judged as
@@ -531,6 +592,7 @@ def _judge(
         from ({feed.typed})
         """
     )
+    connection.execute("drop table cells")
     landed = connection.sql(
         f"""
         select {feed.landed}, {"sequence, raw" if "raw" in schema.names else "sequence"}
@@ -539,7 +601,8 @@ def _judge(
         {once if feed.identical_once else ""}
         order by judged.sequence
         """
-    ).to_arrow_table()
+    )
+    landed_rows = _write(landed, schema, stage / "snapshot.parquet")
     rejected = connection.sql(
         """
         select
@@ -558,39 +621,31 @@ def _judge(
         order by sequence
         """,
         params={"feed": feed.name},
-    ).to_arrow_table()
-    return landed.cast(schema), rejected.cast(files.REJECTED)
-
-
-def _replace_snapshot(
-    feed: _CsvFeed,
-    delivered: list[FeedFile],
-    landed: pa.Table,
-    rejected: pa.Table,
-    delivered_rows: int,
-    sha256: str,
-    landing: Path,
-    stage: Path,
-) -> Delivery:
-    """Move the new snapshot into place. The record goes first and comes back last."""
-    delivery = Delivery(
-        feed=feed.name,
-        delivery_day=None,
-        file_name=", ".join(file.name for file in delivered),
-        delivered_rows=delivered_rows,
-        landed_rows=landed.num_rows,
-        rejected_rows=rejected.num_rows,
-        content_sha256=sha256,
-        rejected_by_reason=dict(sorted(Counter(rejected["reason"].to_pylist()).items())),
     )
-    places = {
-        "snapshot": (landed, landing / files.SNAPSHOTS[feed.name][0]),
-        "rejected": (rejected, of_delivery(landing, "rejected", feed.name, None)),
-        "deliveries": (delivery.record(), of_delivery(landing, "deliveries", feed.name, None)),
-    }
-    for name, (table, _) in places.items():
-        files.write_table(table, stage / f"{name}.parquet")
-    files.remove(places["deliveries"][1])
-    for name, (_, path) in places.items():
-        files.put(stage / f"{name}.parquet", path)
-    return delivery
+    _write(rejected, files.REJECTED, stage / "rejected.parquet")
+    reasons = connection.execute(
+        "select reason, count(*) from judged where reason is not null group by 1 order by 1"
+    )
+    return landed_rows, dict(reasons.fetchall())
+
+
+def _write(rows: duckdb.DuckDBPyRelation, schema: pa.Schema, path: Path) -> int:
+    """Stage rows some at a time; returns how many."""
+    writer = files.TableWriter(path, schema)
+    try:
+        for batch in rows.to_arrow_reader(_BATCH_ROWS):
+            writer.write(pa.Table.from_batches([batch]).cast(schema))
+    finally:
+        writer.close()
+    return writer.rows
+
+
+def _replace_snapshot(delivery: Delivery, landing: Path, stage: Path) -> None:
+    """Move the staged snapshot into place. The record goes first and comes back last."""
+    feed = delivery.feed
+    record = of_delivery(landing, "deliveries", feed, None)
+    files.write_table(delivery.record(), stage / "deliveries.parquet")
+    files.remove(record)
+    files.put(stage / "snapshot.parquet", landing / files.SNAPSHOTS[feed][0])
+    files.put(stage / "rejected.parquet", of_delivery(landing, "rejected", feed, None))
+    files.put(stage / "deliveries.parquet", record)

@@ -8,33 +8,51 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import io
 import json
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import date, timedelta
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from orchestration.landing import files
 from orchestration.landing.engine import connect
 from orchestration.landing.events import EventParser
 from orchestration.landing.files import Delivery, TableWriter, of_delivery, usage_part
-from orchestration.landing.lines import LINES, Lines, read_lines
-from orchestration.sources import DeliveredStream, FeedFile, FeedProblem, Source, content_sha256
+from orchestration.landing.lines import MAX_LINE_BYTES, Lines, read_lines
+from orchestration.sources import (
+    MAX_UNPACKED_BYTES,
+    DeliveredStream,
+    FeedFile,
+    FeedProblem,
+    Source,
+    content_sha256,
+)
 
 FEED = "usage"
+_AS_LINES = Path(__file__).resolve().parents[1] / "bin" / "parquet_as_lines.py"
 _PARQUET_ROWS = 50_000
+_PARQUET_BYTES = 4 << 30
 # Rows wait in memory for their usage day's file, so that it isn't cut into many row groups.
 _PENDING_BYTES = 96 << 20
 _AGAIN = "Deliver the whole file again, then land the day again"
 
 
-def land_usage(source: Source, day: date, landing: Path, *, conflict_days: int = 7) -> Delivery:
+def land_usage(
+    source: Source,
+    day: date,
+    landing: Path,
+    *,
+    conflict_days: int = 7,
+    max_bytes: int = MAX_UNPACKED_BYTES,
+) -> Delivery:
     """Land the usage delivery of a day, replacing an earlier landing of the same day.
 
     Args:
@@ -43,13 +61,14 @@ def land_usage(source: Source, day: date, landing: Path, *, conflict_days: int =
         landing: the folder that holds everything landed.
         conflict_days: how many days apart two usage days of one ``event_id`` may lie for the id
             to be recorded as a collision.
+        max_bytes: how many bytes a delivery may hold, unpacked.
 
     Returns:
-        What is landed now. A file that is missing, empty, truncated or unreadable is no
+        What is landed now. A file that is missing, empty, truncated, unreadable or too large is no
         exception but the delivery's ``problem``; then the earlier landing stands.
     """
     with files.staging(landing, f"{FEED}-{day.isoformat()}") as stage:
-        staged = _Staged(day, stage)
+        staged = _Staged(day, stage, max_bytes)
         file: FeedFile | None = None
         try:
             file = source.usage(day)
@@ -70,9 +89,10 @@ def interrupted_usage(landing: Path) -> set[date]:
 class _Staged:
     """A delivery on its way: its rows in staged files, one for every usage day."""
 
-    def __init__(self, day: date, stage: Path) -> None:
+    def __init__(self, day: date, stage: Path, max_bytes: int) -> None:
         self.day = day
         self.stage = stage
+        self.max_bytes = max_bytes
         self.parts: dict[date, TableWriter] = {}
         self.rejects = TableWriter(stage / "rejected.parquet", files.REJECTED)
         self.rejected_by_reason: Counter[str] = Counter()
@@ -86,9 +106,12 @@ class _Staged:
 
     def read(self, file: FeedFile) -> None:
         """Read a delivered file to its end, or raise FeedProblem."""
-        with connect(self.stage) as connection, closing(file.open(self.content)) as stream:
+        with (
+            connect(self.stage) as connection,
+            closing(file.open(self.content, max_bytes=self.max_bytes)) as stream,
+        ):
             parser = EventParser(connection, self.day)
-            for lines in self._pieces(file, stream, connection):
+            for lines in self._pieces(file, stream):
                 self._add(parser.parse(lines))
         self._flush()
         if self.landed_rows + self.rejects.rows == 0:
@@ -99,16 +122,23 @@ class _Staged:
         for part in [*self.parts.values(), self.rejects]:
             part.close()
 
-    def _pieces(
-        self, file: FeedFile, stream: DeliveredStream, connection: duckdb.DuckDBPyConnection
-    ) -> Iterator[Lines]:
+    def _pieces(self, file: FeedFile, stream: DeliveredStream) -> Iterator[Lines]:
         if file.is_parquet:
-            yield from _parquet_lines(file, stream, self.stage, connection)
+            with closing(self._parquet_rows(file, stream)) as rows:
+                yield from read_lines(rows)
             return
         for lines in read_lines(stream):
             if lines.unended is not None and lines.unended.strip():
                 _check_complete(file, lines.unended)
             yield lines
+
+    def _parquet_rows(self, file: FeedFile, stream: DeliveredStream) -> _ParquetRows:
+        copy = self.stage / "delivered.parquet"
+        with copy.open("wb") as local:
+            shutil.copyfileobj(stream, local, 1 << 20)
+        if copy.stat().st_size == 0:
+            raise FeedProblem(FEED, file.name, "it is empty, it has no rows", _AGAIN)
+        return _ParquetRows(file, copy, self.max_bytes)
 
     def _add(self, rows: pa.Table) -> None:
         """Part judged rows into rejected ones and the usage days of the others."""
@@ -154,70 +184,61 @@ def _as_rejected(rows: pa.Table) -> pa.Table:
 def _check_complete(file: FeedFile, last_line: bytes) -> None:
     """A last line without a line end is whole only if it is JSON."""
     try:
-        json.loads(last_line)
+        if len(last_line) > MAX_LINE_BYTES:
+            raise ValueError("too long to be looked at")
+        # However many digits a number has, it is one.
+        json.loads(last_line, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
         raise FeedProblem(
             FEED, file.name, "it is half-written: its last line stops in the middle", _AGAIN
         ) from None
 
 
-def _parquet_lines(
-    file: FeedFile, stream: DeliveredStream, stage: Path, connection: duckdb.DuckDBPyConnection
-) -> Iterator[Lines]:
-    """The rows of a Parquet delivery as JSON lines, so that the same rules judge them."""
-    copy = stage / "delivered.parquet"
-    with copy.open("wb") as local:
-        while piece := stream.read(1 << 20):
-            local.write(piece)
-    if copy.stat().st_size == 0:
-        raise FeedProblem(FEED, file.name, "it is empty, it has no rows", _AGAIN)
-    number = 1
-    try:
-        with pq.ParquetFile(copy) as delivered:
-            for batch in delivered.iter_batches(_PARQUET_ROWS):
-                rows = _instants_as_text(pa.Table.from_batches([batch]))
-                connection.register("delivered", rows)
-                lines = connection.sql(_row_as_json(rows.schema)).to_arrow_table()
-                connection.unregister("delivered")
-                numbers = pa.array(range(number, number + rows.num_rows), pa.int64())
-                number += rows.num_rows
-                yield Lines(pa.table([numbers, lines["line"]], schema=LINES), [], None)
-    except (pa.ArrowException, duckdb.Error, OSError) as error:
-        raise FeedProblem(
-            FEED, file.name, f"it is no readable Parquet file ({type(error).__name__})", _AGAIN
-        ) from None
+class _ParquetRows(io.RawIOBase):
+    """The rows of a Parquet file as JSON lines, as a process of its own spells them."""
 
-
-def _instants_as_text(rows: pa.Table) -> pa.Table:
-    """Spell a timestamp column ``ts`` as RFC 3339, without an offset if it has no zone."""
-    if "ts" not in rows.schema.names or not pa.types.is_timestamp(rows.schema.field("ts").type):
-        return rows
-    at = rows.schema.get_field_index("ts")
-    kind = rows.schema.field(at).type
-    instants = rows["ts"].cast(pa.timestamp("us", kind.tz and "UTC"), safe=False)
-    text = pc.strftime(instants, "%Y-%m-%dT%H:%M:%SZ" if kind.tz else "%Y-%m-%dT%H:%M:%S")
-    return rows.set_column(at, "ts", text)
-
-
-def _row_as_json(schema: pa.Schema) -> str:
-    """SQL that spells the rows of ``delivered`` as JSON objects."""
-    kind = schema.field("metadata").type if "metadata" in schema.names else pa.null()
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        metadata = "case when json_valid(metadata) then metadata::json else to_json(metadata) end"
-    elif pa.types.is_map(kind) and pa.types.is_string(kind.item_type):
-        # A map of strings has no way to hold the two numbers as numbers.
-        numbers = ", ".join(
-            f"'{name}', case when try_cast(metadata['{name}'] as double) is not null "
-            f"then metadata['{name}']::json else to_json(metadata['{name}']) end"
-            for name in ("duration_s", "energy_cost")
+    def __init__(self, file: FeedFile, copy: Path, max_bytes: int) -> None:
+        self._file, self._max_bytes = file, max_bytes
+        self._bytes = 0
+        self._said = copy.with_suffix(".said").open("w+", encoding="utf-8")
+        # Without an environment: what reads foreign bytes must not know any secret.
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", _AS_LINES, copy, str(_PARQUET_ROWS), str(_PARQUET_BYTES)],
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            env={},
         )
-        metadata = f"json_merge_patch(to_json(metadata), json_object({numbers}))"
-    else:
-        return "select to_json(delivered)::varchar as line from delivered"
-    return f"""
-        select to_json(spelled)::varchar as line
-        from (select * replace ({metadata} as metadata) from delivered) as spelled
-    """
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to ``size`` bytes; fewer only at the end.
+
+        Raises:
+            FeedProblem: the file cannot be read, or holds too much.
+        """
+        assert self._process.stdout
+        piece = self._process.stdout.read(size)
+        self._bytes += len(piece)
+        if self._bytes > self._max_bytes:
+            raise self._file.too_large(self._max_bytes)
+        if not piece and (ended := self._process.wait()):
+            self._said.seek(0)
+            wrong = (
+                self._said.read()
+                if ended == 1
+                else f"its reader ended with status {ended}: it is damaged, or needs more than "
+                f"{_PARQUET_BYTES >> 20:,} MB of memory"
+            )
+            raise FeedProblem(FEED, self._file.name, wrong, _AGAIN)
+        return piece
+
+    def close(self) -> None:
+        """End the process."""
+        if not self.closed:
+            self._process.kill()
+            self._process.wait()
+            self._process.stdout.close()  # type: ignore[union-attr]
+            self._said.close()
+        super().close()
 
 
 def _replace_landed(staged: _Staged, file: FeedFile, landing: Path, conflict_days: int) -> Delivery:
