@@ -36,12 +36,21 @@ def summarize(settings: Settings) -> str:
             "  open it                       "
             f".venv/bin/python -c \"import duckdb; duckdb.connect('{_short(current)}/marts.duckdb', "
             "read_only=True).sql('from invoices order by cycle_start').show()\"",
-            f"  a gauge per customer          {settings.pages_dir / 'current'}",
-            "  as a customer sees it         make portal CUSTOMER=<customer_id>",
-            f"  finance's page                {settings.finance_dir / 'current' / 'index.html'}",
+            *_pages(settings),
             "  in the browser                make ui",
         ]
     return "\n".join(lines)
+
+
+def _pages(settings: Settings) -> list[str]:
+    """Where the pages are; books on trial have none."""
+    if not (settings.pages_dir / "current").exists():
+        return []
+    return [
+        f"  a gauge per customer          {settings.pages_dir / 'current'}",
+        "  as a customer sees it         make portal CUSTOMER=<customer_id>",
+        f"  finance's page                {settings.finance_dir / 'current' / 'index.html'}",
+    ]
 
 
 def _short(path: Path) -> str:
