@@ -4,10 +4,14 @@ PYTHON ?= $(or $(shell command -v python3.11),python3)
 BIN := .venv/bin
 SAMPLE := data/sample_feeds
 
+# What the FOCUS validator runs on; the job's own 3.11 is too old for it.
+FOCUS_PYTHON ?= $(shell for python in python3.12 python3.13 $(HOME)/.pyenv/versions/3.1[23].*/bin/python; do \
+	$$python -c "import sys; sys.exit(sys.version_info[:2] not in ((3, 12), (3, 13)))" 2>/dev/null && echo $$python && break; done)
+
 # Handed on through the environment, so that no shell reads what an id contains.
 export LINE ACTION REASON CUSTOMER SCENARIO HISTORY BASE
 
-.PHONY: run test test-slow bill explain replay import check-catalog settle lint ui portal docs board
+.PHONY: run test test-slow bill explain replay import check-catalog settle lint focus-validator focus-gate ui portal docs board
 
 .venv/.installed: requirements.lock
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" || { echo "Python 3.11 is needed; name it with PYTHON=..."; exit 1; }
@@ -42,6 +46,24 @@ lint: run
 	@DATA_DIR=$(CURDIR)/data DBT_SEEDS_PATH=../data/seeds DBT_TARGET_PATH=$(CURDIR)/data/dbt/target \
 		$(BIN)/sqlfluff lint --processes 1 dbt_project/models
 	@$(BIN)/dg check defs
+
+.venv/focus/.installed: .ci/focus-requirements.txt | .venv/.installed
+	@$(FOCUS_PYTHON) -m venv .venv/focus
+	@.venv/focus/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r .ci/focus-requirements.txt
+	@touch $@
+
+## focus-validator: install the official FOCUS validator, where there is a Python for it
+focus-validator:
+	@python="$(FOCUS_PYTHON)"; if [ -n "$$python" ]; then \
+		$(MAKE) --no-print-directory .venv/focus/.installed FOCUS_PYTHON="$$python"; \
+	else \
+		echo "Skipped: the FOCUS validator needs Python 3.12 or 3.13, and none is here; name it with FOCUS_PYTHON=..."; \
+	fi
+
+## focus-gate: run the FOCUS validator on what DATA_DIR (default: data) has published
+focus-gate: focus-validator
+	@test ! -e .venv/focus/.installed || .venv/focus/bin/python .ci/focus_gate.py \
+		$(addprefix $(or $(DATA_DIR),data)/published/current/focus_cost_and_usage,.csv /part-0.parquet)
 
 ## explain: take an invoice line down to the delivered events, with sums that add up at every step
 explain: .venv/.installed

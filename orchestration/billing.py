@@ -13,7 +13,7 @@ from datetime import date, timedelta
 
 from orchestration.plan import BilledState, RunPlan, make_plan, write_plan
 from orchestration.publish import prepare_archive
-from orchestration.quality.gates import refused
+from orchestration.quality.verdicts import refused
 from orchestration.seeds import stage_seeds
 from orchestration.settings import Settings
 from orchestration.warehouse import start_anew, writer_lock

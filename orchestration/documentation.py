@@ -65,7 +65,9 @@ def document(settings: Settings) -> Path:
         )
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines() or ["it did not say why"]
-        raise NotDocumented(f"dbt failed: {said[-1]} (more in {settings.data_dir}/dbt/logs/dbt.log)")
+        raise NotDocumented(
+            f"dbt failed: {said[-1]} (more in {settings.data_dir}/dbt/logs/dbt.log)"
+        )
     page = settings.published_dir / "docs" / "index.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     copy(target / "static_index.html", page)

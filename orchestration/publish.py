@@ -1,7 +1,8 @@
 """Publication: a copy of the marts for readers, switched in one step after the checks passed.
 
 ``published/current`` is a link to the newest of ``published/publications/<id>``; each holds
-``marts.duckdb``, one folder of Parquet per table, and ``manifest.json``, written last.
+``marts.duckdb``, one folder of Parquet per table, a CSV file of the tables that say so, and
+``manifest.json``, written last.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from orchestration.landing.files import put_table
 from orchestration.plan import BilledState
 from orchestration.settings import Settings
 from orchestration.versions import new_version
-from orchestration.warehouse import failed_controls, read_warehouse
+from orchestration.warehouse import bounded, failed_controls, read_warehouse
 
 # Older clients read this storage version too.
 STORAGE_VERSION = "v1.4.0"
@@ -79,6 +80,8 @@ class Mart:
     name: str
     description: str
     columns: tuple[Column, ...]
+    as_csv: bool = False
+    """Whether it is published as CSV too (``csv: true`` in the model's meta)."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ def marts_of(manifest: Mapping[str, Any]) -> list[Mart]:
                     Column(column["name"], column["description"])
                     for column in node["columns"].values()
                 ),
+                as_csv=bool(node["config"].get("meta", {}).get("csv")),
             )
             for node in manifest["nodes"].values()
             if node["resource_type"] == "model" and node["access"] == "public"
@@ -133,7 +137,7 @@ def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
         read_warehouse(settings) as warehouse,
         new_version(settings.published_dir, name, kept=settings.publications_kept) as staged,
     ):
-        row_counts = _copy(warehouse, marts, staged)
+        row_counts = _copy(warehouse, marts, staged, bounded(settings))
         _archive_final_invoices(warehouse, settings, name)
         checks = dict(
             warehouse.execute(
@@ -190,7 +194,12 @@ def _archive_final_invoices(
         )
 
 
-def _copy(warehouse: duckdb.DuckDBPyConnection, marts: list[Mart], staged: Path) -> dict[str, int]:
+def _copy(
+    warehouse: duckdb.DuckDBPyConnection,
+    marts: list[Mart],
+    staged: Path,
+    options: dict[str, str | bool | int | float | list[str]],
+) -> dict[str, int]:
     """Write every mart as Parquet and into one DuckDB file with its descriptions."""
     row_counts = {}
     for mart in marts:
@@ -201,7 +210,9 @@ def _copy(warehouse: duckdb.DuckDBPyConnection, marts: list[Mart], staged: Path)
             f"to '{_quoted(folder / 'part-0.parquet')}' (format parquet, compression zstd)"
         ).fetchall()
         row_counts[mart.name] = rows
-    with duckdb.connect(":memory:") as copy:
+        if mart.as_csv:
+            _write_csv(warehouse, folder / "part-0.parquet", staged / f"{mart.name}.csv")
+    with duckdb.connect(":memory:", config=options) as copy:
         copy.execute(
             f"attach '{_quoted(staged / 'marts.duckdb')}' as published "
             f"(storage_version '{STORAGE_VERSION}')"
@@ -221,6 +232,18 @@ def _copy(warehouse: duckdb.DuckDBPyConnection, marts: list[Mart], staged: Path)
                 )
         copy.execute("detach published")
     return row_counts
+
+
+def _write_csv(warehouse: duckdb.DuckDBPyConnection, parquet: Path, csv: Path) -> None:
+    """Write a published table once more, as RFC 4180: CRLF, UTC instants with Z, NULL empty.
+
+    A decimal is written with all its places, so it always has a point: readers that guess types
+    would otherwise take a column of whole numbers for integers.
+    """
+    warehouse.execute(
+        f"copy (from read_parquet('{_quoted(parquet)}')) to '{_quoted(csv)}' "
+        "(format csv, header, new_line '\\r\\n', timestampformat '%Y-%m-%dT%H:%M:%SZ')"
+    )
 
 
 def _quoted(path: Path) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ class SeedContract:
         return "valid_from" in self.types
 
 
-def seed_contracts() -> list[SeedContract]:
+@cache
+def seed_contracts() -> tuple[SeedContract, ...]:
     """Read the contracts of all seeds."""
     document = yaml.safe_load(CONTRACTS_FILE.read_text(encoding="utf-8"))
     contracts = []
@@ -75,7 +77,7 @@ def seed_contracts() -> list[SeedContract]:
                 optional_file=meta.get("optional_file", False),
             )
         )
-    return contracts
+    return tuple(contracts)
 
 
 def check_seeds(seeds_dir: Path) -> dict[str, list[dict[str, Any]]]:
@@ -142,7 +144,7 @@ def _read(contract: SeedContract, path: Path, problems: list[str]) -> list[dict[
         return _rows(contract, where, reader, problems)
     except csv.Error:
         problems.append(
-            f"{where}: row {reader.line_num}: its quotes do not match, or a cell is far too long"
+            f"{where}: row {reader.line_num + 1}: its quotes do not match, or a cell is far too long"
         )
         return []
 

@@ -100,6 +100,10 @@ class Settings(BaseSettings):
         default="USD",
         description="Currency of prices, costs and invoices; exchange rates are quoted in it.",
     )
+    provider_name: Annotated[str, Field(min_length=1)] = Field(
+        default="GPU Cloud",
+        description="Your company, as the FOCUS export names provider, publisher and issuer.",
+    )
     conflict_days: Annotated[int, Field(ge=1, le=31)] = Field(
         default=7,
         description="How far apart two usage days may be for one event id to be a conflict.",
@@ -118,7 +122,7 @@ class Settings(BaseSettings):
     )
     max_volume_change: Annotated[Decimal, Field(gt=1)] | None = Field(
         default=None,
-        description="Factor in rows, up or down, from which a feed fails its gate (default: it only warns).",
+        description="Factor in rows, up or down, above which a feed fails its gate (default: it only warns).",
     )
     max_feed_age_days: Annotated[int, Field(ge=0)] | None = Field(
         default=None,
@@ -296,7 +300,9 @@ class Settings(BaseSettings):
     @classmethod
     def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
         if secret is not None and len(secret.get_secret_value()) < 32:
-            raise ValueError("it is shorter than 32 characters; make one with: openssl rand -hex 32")
+            raise ValueError(
+                "it is shorter than 32 characters; make one with: openssl rand -hex 32"
+            )
         return secret
 
     @field_validator("portal_frame_ancestors")
@@ -419,6 +425,7 @@ class Settings(BaseSettings):
             "DBT_TARGET_PATH": str(self.data_dir / "dbt" / "target"),
             "DBT_LOG_PATH": str(self.data_dir / "dbt" / "logs"),
             "DUCKDB_MEMORY_LIMIT": self.duckdb_memory_limit,
+            "PROVIDER_NAME": self.provider_name,
         }
 
 

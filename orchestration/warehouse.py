@@ -54,13 +54,21 @@ def start_anew(settings: Settings) -> None:
     shutil.rmtree(settings.warehouse_dir / "billed", ignore_errors=True)
 
 
+def bounded(settings: Settings) -> dict[str, str | bool | int | float | list[str]]:
+    """Options of a DuckDB that keeps to DUCKDB_MEMORY_LIMIT, and off the network."""
+    return {
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "memory_limit": settings.duckdb_memory_limit,
+        "temp_directory": str(settings.warehouse_dir / "spill"),
+    }
+
+
 @contextmanager
 def read_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The warehouse, opened read-only."""
+    """The warehouse, opened read-only; what does not fit into memory is spilled beside it."""
     connection = duckdb.connect(
-        str(settings.warehouse_file),
-        read_only=True,
-        config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"},
+        str(settings.warehouse_file), read_only=True, config=bounded(settings)
     )
     try:
         connection.execute("set TimeZone = 'UTC'")

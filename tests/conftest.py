@@ -37,6 +37,15 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def focus_gate() -> list[str | Path]:
+    """The command that judges FOCUS exports; tests that need it skip without the validator."""
+    python = PROJECT_ROOT / ".venv" / "focus" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("the official FOCUS validator is not installed: make focus-validator")
+    return [python, PROJECT_ROOT / ".ci" / "focus_gate.py"]
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the machine leaks into a test."""

@@ -36,7 +36,7 @@ def test_all_daily_assets_have_one_partitioning_and_one_backfill_policy(location
 def test_the_stages_are_the_groups(location):
     graph = location.resolve_asset_graph()
     groups = {graph.get(key).group_name for key in graph.materializable_asset_keys}
-    stages = {"feeds", "seeds", "staging", "normalize", "rate", "ledger", "cost", "marts"}
+    stages = {"feeds", "seeds", "staging", "normalize", "rate", "ledger", "cost", "focus", "marts"}
     assert groups == stages | {"publication", "delivery", "portal"}
 
 
@@ -240,7 +240,7 @@ def test_tables_without_their_tests_are_no_billing(location):
         key
         for key in graph.materializable_asset_keys
         if graph.get(key).group_name
-        in {"seeds", "staging", "normalize", "rate", "ledger", "cost", "marts"}
+        in {"seeds", "staging", "normalize", "rate", "ledger", "cost", "focus", "marts"}
     ]
     job = location.resolve_implicit_global_asset_job_def().get_subset(
         asset_selection=set(tables), asset_check_selection=set()

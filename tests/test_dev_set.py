@@ -80,6 +80,16 @@ def test_gauge_pages_say_what_is_published(published):
             assert thresholds["hard_cap"] == row["hard_cap_depletion"]
 
 
+@pytest.mark.slow
+def test_the_official_validator_lets_the_focus_export_through(published, focus_gate):
+    exports = [
+        published / "focus_cost_and_usage" / "part-0.parquet",
+        published / "focus_cost_and_usage.csv",
+    ]
+    judged = subprocess.run([*focus_gate, *exports], capture_output=True, text=True, check=False)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+
+
 def test_accepted_and_curable_minutes_are_the_feeds_own_totals(published, shared):
     """expected.json sums every row with a quantity, once; the books set the curable ones aside.
 

@@ -13,6 +13,7 @@ from typing import Any
 import hostile
 import pyarrow.parquet as pq
 import pytest
+from hostile import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -268,7 +269,7 @@ def damaged_lines(draw: st.DrawFn) -> tuple[str, list[bytes]]:
 
 
 @given(damaged_lines())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_every_line_of_any_price_feed_is_accounted_for(tmp_path_factory, damaged):
     name, lines = damaged
     if any(line.decode("utf-8", "backslashreplace").strip() for line in lines):
@@ -278,7 +279,7 @@ def test_every_line_of_any_price_feed_is_accounted_for(tmp_path_factory, damaged
 
 @pytest.mark.parametrize("name", SHAPES)
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(6), deadline=None)
 def test_any_header_is_read_or_refused(name, data, tmp_path_factory):
     """A header is shuffled, doubled, damaged: the feed is landed, or a problem says why not."""
     shape = SHAPES[name]

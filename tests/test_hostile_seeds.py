@@ -13,9 +13,11 @@ from typing import Any
 import duckdb
 import hostile
 import pytest
+from hostile import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestration import seeds as seeds_module
 from orchestration.printable import printable
 from orchestration.seeds import (
     MAX_CELL_CHARACTERS,
@@ -63,7 +65,7 @@ def loaded(contract: SeedContract, staged: Path) -> list[dict[str, Any]]:
     with duckdb.connect() as connection:
         connection.execute(f"create table seed ({columns})")
         connection.execute(f"copy seed from '{path_of(contract, staged)}' {found[1]}")
-        return connection.execute("from seed").fetch_arrow_table().to_pylist()
+        return connection.sql("from seed").to_arrow_table().to_pylist()
 
 
 def typed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -110,7 +112,7 @@ IDS = st.text(
 
 
 @given(st.lists(IDS, min_size=1, max_size=6), st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 def test_any_id_is_loaded_as_it_was_written(tmp_path_factory, ids, data):
     """Left to guess, the engine takes 'a id like this' for quotes and swallows rows after it."""
     folder = tmp_path_factory.mktemp("ids")
@@ -118,7 +120,7 @@ def test_any_id_is_loaded_as_it_was_written(tmp_path_factory, ids, data):
     # A seed is read with any line end; in a cell, each becomes a line feed.
     ids = list(dict.fromkeys(i.replace("\r\n", "\n").replace("\r", "\n").strip() for i in ids))
     ids = [i for i in ids if i and i.lower() != "null"]
-    names = [data.draw(st.sampled_from([*ids, ""])) for _ in ids] if ids else []
+    names = [data.draw(st.sampled_from(ids)) for _ in ids] if ids else []
     with_customers(folder / "seeds", ids, names)
 
     stage_seeds(folder / "seeds", folder / "staged")
@@ -129,7 +131,7 @@ def test_any_id_is_loaded_as_it_was_written(tmp_path_factory, ids, data):
     rows = loaded(CONTRACTS["customers"], folder / "staged")
     assert [
         (row["customer_id"], row["customer_name"]) for row in rows[-len(ids) or len(rows) :]
-    ] == [(i, name or None) for i, name in zip(ids, names, strict=True)]
+    ] == [(i, name) for i, name in zip(ids, names, strict=True)]
 
 
 CELLS = (
@@ -150,37 +152,36 @@ CELLS = (
     "9999-12-31",
     "0001-01-01T00:00:00+14:00",
     "9999-12-31T23:59:59-14:00",
-    "x" * 200_000,
+    "x" * 20_000,
 )
 
 
 @pytest.mark.parametrize("name", CONTRACTS)
-def test_every_hostile_cell_is_refused_by_name_or_kept_exactly(name, tmp_path):
-    """Method: every hostile value once in every column of a seed's first row."""
+def test_every_hostile_cell_is_refused_by_row_and_column_or_kept_exactly(name, tmp_path):
+    """Method: a copy of the seed's first row for every hostile value, one column at a time."""
     contract = CONTRACTS[name]
-    shutil.copytree(SEEDS, tmp_path / "seeds")
-    rows = read(contract)
-    if not rows:
-        rows = [dict.fromkeys(contract.types, "")]
+    row = next(iter(read(contract)), dict.fromkeys(contract.types, ""))
     for column, kind in contract.types.items():
-        for cell in CELLS:
-            write(contract, tmp_path / "seeds", [rows[0] | {column: cell}, *rows[1:]])
-            try:
-                tables = check_seeds(tmp_path / "seeds")
-            except SeedError as error:
-                assert f"{contract.folder}/{name}.csv" in str(error)
-                assert "row 2" in str(error) or "row " in str(error)
-                assert len(str(error)) < 400 * (1 + str(error).count("\n"))
-                assert all(map(is_printable, str(error).split("\n")))
-                continue
-            value = tables[name][0][column]
-            if kind == "string":
-                assert value == (cell.strip() or None)
-            elif value is not None and kind.startswith("decimal"):
+        write(contract, tmp_path, [row | {column: cell} for cell in CELLS])
+        problems: list[str] = []
+        rows = seeds_module._read(contract, path_of(contract, tmp_path), problems)
+        assert all(map(is_printable, problems))
+        assert max(map(len, problems), default=0) < 400
+        refused = {
+            int(p.split(": row ")[1].split(":")[0]) for p in problems if f"column {column}" in p
+        }
+        for found, cell in zip(rows, CELLS, strict=True):
+            value, text = found[column], cell.strip()
+            if value is None:
+                assert not text or found["row"] in refused, cell[:80]
+            elif kind == "string":
+                assert value == text.replace("\r\n", "\n").replace("\r", "\n")
+            elif kind.startswith("decimal"):
                 assert isinstance(value, Decimal)
-                assert value == Decimal(cell)
-            elif value is not None and kind == "int":
-                assert value == int(cell)
+                assert value == Decimal(text)
+            elif kind == "int":
+                assert str(value) == text.lstrip("+").lstrip("0") or value == int(text)
+                assert -(2**31) <= value < 2**31
 
 
 def is_printable(line: str) -> bool:
@@ -193,7 +194,7 @@ def is_printable(line: str) -> bool:
         st.tuples(st.floats(0, 1), st.binary(max_size=4), st.integers(0, 3)), max_size=4
     ),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_any_bytes_are_read_or_refused(name, damage, tmp_path_factory):
     folder = tmp_path_factory.mktemp("seeds") / "seeds"
     shutil.copytree(SEEDS, folder)
@@ -204,21 +205,25 @@ def test_any_bytes_are_read_or_refused(name, damage, tmp_path_factory):
         content = content[:at] + replacement + content[at + cut :]
     path.write_bytes(content)
 
+    problem = None
     try:
         stage_seeds(folder, folder.parent / "staged")
     except SeedError as error:
-        assert all(map(is_printable, str(error).split("\n")))
-    else:
-        for contract in CONTRACTS.values():
-            expected = typed(check_seeds(folder)[contract.name])
-            assert loaded(contract, folder.parent / "staged") == expected
+        problem = str(error)
+    if problem:
+        assert all(map(is_printable, problem.split("\n")))
+        assert not (folder.parent / "staged").exists()
+        return
+    for contract in CONTRACTS.values():
+        expected = typed(check_seeds(folder)[contract.name])
+        assert loaded(contract, folder.parent / "staged") == expected
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
         (b'customer_id,"never closed\n', "row 1: its quotes do not match"),
-        (b"customer_id\n" + b'"' + b"x" * 200_000 + b'"\n', "its quotes do not match, or a cell"),
+        (b'"' + b"x" * 200_000 + b'"\n', "row 1: its quotes do not match, or a cell"),
         ("customer_id\n".encode("utf-16"), "is not UTF-8"),
         (b"customer_id\n\xff\n", "is not UTF-8"),
         (b"", "column customer_id is missing"),

@@ -17,6 +17,7 @@ import hostile
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hostile import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -412,14 +413,14 @@ def deliveries(draw: st.DrawFn) -> bytes:
 
 
 @given(deliveries())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_every_line_of_any_delivery_gets_the_verdict_of_a_second_judge(tmp_path_factory, content):
     if content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "backslashreplace").strip():
         check(Feed(tmp_path_factory.mktemp("fuzz")), content)
 
 
 @given(st.lists(ROWS, min_size=1, max_size=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_both_lanes_read_the_same_in_every_line(lines):
     """Method: once as it comes, once with the fast reader switched off."""
     lines = [line for line in lines if "\n" not in line and _is_utf_8(line)]

@@ -10,7 +10,14 @@ import duckdb
 import pytest
 
 from orchestration.plan import BilledState
-from orchestration.publish import Column, Mart, NotPublishable, prepare_archive, publish
+from orchestration.publish import (
+    Column,
+    Mart,
+    NotPublishable,
+    marts_of,
+    prepare_archive,
+    publish,
+)
 from orchestration.settings import Settings
 
 MARTS = [
@@ -98,6 +105,50 @@ def test_what_is_published_is_whole_and_described(settings):
         [(amount,)] = marts.execute("select sum(amount) from invoice_lines").fetchall()
     assert comment == "What's checked."
     assert str(amount) == "17.34"
+
+
+def test_a_mart_that_says_so_is_published_as_csv_too(settings):
+    """RFC 4180: CRLF, quotes where they are needed; decimals keep their point, NULL is empty."""
+    change(
+        settings,
+        """create table usage as
+        select 5::decimal(18, 2) as cost, 'a "b", c' as what, timestamp '2026-01-05' as at,
+            null::varchar as tag
+        union all select -0.5, 'd', timestamp '2026-01-06 01:02:03', ''""",
+    )
+    publication = publish(settings, [*MARTS, Mart("usage", "Usage.", (), as_csv=True)], "run")
+    assert [path.name for path in publication.path.glob("*.csv")] == ["usage.csv"]
+    written = (publication.path / "usage.csv").read_bytes()
+    assert written.split(b"\r\n") == [
+        b"cost,what,at,tag",
+        b'-0.50,d,2026-01-06T01:02:03Z,""',
+        b'5.00,"a ""b"", c",2026-01-05T00:00:00Z,',
+        b"",
+    ]
+    manifest = json.loads((publication.path / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["sha256"]["usage.csv"] == hashlib.sha256(written).hexdigest()
+
+
+def test_the_marts_are_the_public_models_of_the_manifest():
+    node = {"resource_type": "model", "description": "D.", "config": {"meta": {}}}
+    columns = {"a": {"name": "a", "description": "A."}}
+    manifest = {
+        "nodes": {
+            "b": {**node, "name": "b", "access": "public", "columns": columns},
+            "a": {
+                **node,
+                "name": "a",
+                "access": "public",
+                "columns": {},
+                "config": {"meta": {"csv": True}},
+            },
+            "c": {**node, "name": "c", "access": "protected", "columns": {}},
+        }
+    }
+    assert marts_of(manifest) == [
+        Mart("a", "D.", (), as_csv=True),
+        Mart("b", "D.", (Column("a", "A."),)),
+    ]
 
 
 def test_a_reader_keeps_the_publication_it_opened(settings):

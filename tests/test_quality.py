@@ -28,14 +28,15 @@ from orchestration.landing.files import (
     usage_part,
 )
 from orchestration.plan import RunPlan, make_plan
-from orchestration.quality import gates
+from orchestration.quality import verdicts
 from orchestration.quality.data_docs import markdown_table
-from orchestration.quality.gates import Verdict, judge_feeds, measure, refused
+from orchestration.quality.gate import FeedKey
 from orchestration.quality.holds import hold
 from orchestration.quality.judge import judge
 from orchestration.quality.measures import AMOUNT, plain
 from orchestration.quality.snapshots import LANDED
-from orchestration.quality.suites import FEEDS, FeedKey, suite
+from orchestration.quality.suites import FEEDS, suite
+from orchestration.quality.verdicts import Verdict, judge_feeds, measure, refused
 from orchestration.quality.wanted import Wanted, read_wanted
 from orchestration.settings import Settings
 
@@ -449,7 +450,7 @@ def test_what_passed_is_not_judged_again_until_it_changes(copy, monkeypatch):
         raise AssertionError("judged again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(gates, "judge", judge)
+        patched.setattr(verdicts, "judge", judge)
         assert refused(lenient, plan) == []
         assert asked == []
         # Another delivery, another expectation, another content: each is judged.
@@ -521,6 +522,22 @@ def test_values_of_a_feed_never_become_markup(copy):
     assert "\\<img" in table
     assert all(line.startswith("| ") and line.endswith(" |") for line in table.splitlines())
     assert len(table.splitlines()) == 2 + len(verdict.findings)
+
+
+def test_a_feed_of_too_many_or_too_long_names_is_still_judged_and_readable(copy):
+    """A thousand zones, one of a million letters; the worst value is in none of the first."""
+    path = snapshot(copy, "energy_mix")
+    with pq.ParquetFile(path) as file:
+        [row, *_] = file.read().slice(0, 1).to_pylist()
+    rows = [{**row, "zone": f"Z{number:04}"} for number in range(1000)]
+    rows[0]["zone"] = "A" * 1_000_000
+    rows[999]["carbon_gco2_kwh_lca"] = Decimal(2001)
+    rewrite(path, lambda table: pa.Table.from_pylist(rows, schema=table.schema))
+    verdict = judged(copy, "energy_mix")
+    [finding] = [f for f in verdict.findings if f.gate.name == "carbon_is_plausible"]
+    assert finding.found == "2001 for the 800 others"
+    page = copy.data_docs_dir / "2026-01-26" / "energy_mix.html"
+    assert page.stat().st_size < 100_000
 
 
 def test_data_docs_open_without_a_network_and_list_every_judgement(copy):

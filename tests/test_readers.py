@@ -100,6 +100,12 @@ def test_the_older_duckdb_is_an_older_one():
     assert not duckdb.__version__.startswith("1.5.")
 
 
+def test_the_guide_says_what_a_row_of_every_table_is(totals):
+    guide = (PROJECT_ROOT / "docs" / "bi.md").read_text(encoding="utf-8")
+    grains = "\n".join(line.split("|")[1] for line in guide.splitlines() if line.startswith("| `"))
+    assert [name for name in totals if f"`{name}`" not in grains] == []
+
+
 def test_every_table_and_column_is_explained_in_the_file(published):
     with duckdb.connect(str(published / "marts.duckdb"), read_only=True) as connection:
         unexplained = connection.execute(

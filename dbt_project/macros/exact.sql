@@ -24,14 +24,15 @@
 {%- endmacro %}
 
 {#-
-    THE rounding of the project: numerator / denominator, rounded half away from zero, as BIGINT.
-    Integers in; a divisor that may be zero must be made NULL by the caller.
+    THE rounding of the project: numerator / denominator, rounded half away from zero, as BIGINT
+    or, where a result may be larger, as `as_type`. Integers in; a divisor that may be zero must be
+    made NULL by the caller.
 -#}
-{% macro divide_rounded(numerator, denominator) -%}
+{% macro divide_rounded(numerator, denominator, as_type='bigint') -%}
 cast(
     sign({{ numerator }}) * sign({{ denominator }}) * {{ int_div(
         '2 * abs(' ~ wide(numerator) ~ ') + abs(' ~ wide(denominator) ~ ')', '2 * abs(' ~ wide(denominator) ~ ')'
-    ) }} as bigint
+    ) }} as {{ as_type }}
 )
 {%- endmacro %}
 
@@ -58,6 +59,11 @@ cast(cast({{ expression }} as decimal(24, 0)) * 0.000001 as decimal(18, 6))
 {#- A unit price in 1e-12 as DECIMAL(38,12). -#}
 {% macro from_pico(expression) -%}
 cast(cast({{ expression }} as decimal(24, 0)) * 0.000000000001 as decimal(38, 12))
+{%- endmacro %}
+
+{#- A unit price in 1e-15 as DECIMAL(38,15): fine enough that price times quantity is the cost. -#}
+{% macro from_femto(expression) -%}
+cast(cast({{ expression }} as decimal(22, 0)) * 0.000000000000001 as decimal(38, 15))
 {%- endmacro %}
 
 {#- Micro-units of the reporting currency as an invoice amount in whole cents, DECIMAL(18,2). -#}

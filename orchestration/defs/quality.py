@@ -11,8 +11,8 @@ from orchestration.dbt import settings
 from orchestration.defs.feeds import asked_days
 from orchestration.plan import make_plan
 from orchestration.quality.data_docs import markdown_table, outcome
-from orchestration.quality.gates import Verdict, judge_feeds
 from orchestration.quality.suites import CHECKS, FEEDS, suite
+from orchestration.quality.verdicts import Verdict, judge_feeds
 from orchestration.warehouse import writer_lock
 
 SPECS = [

@@ -134,9 +134,7 @@ def _check(connection: psycopg.Connection, settings: Settings) -> None:
     if connection.info.server_version < _OLDEST_SERVER * 10_000:
         raise NotLoaded(f"The server is older than PostgreSQL {_OLDEST_SERVER}")
     schema = settings.publish_postgres_schema
-    [alone] = _row(
-        connection, SQL("select pg_try_advisory_xact_lock(hashtext(%s))"), [schema]
-    )
+    [alone] = _row(connection, SQL("select pg_try_advisory_xact_lock(hashtext(%s))"), [schema])
     if not alone:
         raise NotLoaded(f"Another run is loading schema {schema}; wait for it to end")
     comment = connection.execute(
@@ -151,9 +149,7 @@ def _check(connection: psycopg.Connection, settings: Settings) -> None:
         )
     reader, customer = settings.publish_postgres_reader, settings.publish_postgres_customer
     for role in (reader, customer):
-        [there] = _row(
-            connection, SQL("select count(*) from pg_roles where rolname = %s"), [role]
-        )
+        [there] = _row(connection, SQL("select count(*) from pg_roles where rolname = %s"), [role])
         if not there:
             raise NotLoaded(f'Role {role} is missing: create role "{role}" nologin')
     [sees_all] = _row(
@@ -171,7 +167,9 @@ def _check(connection: psycopg.Connection, settings: Settings) -> None:
         )
 
 
-def _row(connection: psycopg.Connection, query: SQL | Composed, values: list[Any]) -> tuple[Any, ...]:
+def _row(
+    connection: psycopg.Connection, query: SQL | Composed, values: list[Any]
+) -> tuple[Any, ...]:
     row = connection.execute(query, values).fetchone()
     assert row is not None
     return row

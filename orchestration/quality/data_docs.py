@@ -19,9 +19,10 @@ from typing import Any
 import pyarrow as pa
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from orchestration.quality.gate import FeedKey
 from orchestration.quality.judge import Finding
 from orchestration.quality.measures import plain
-from orchestration.quality.suites import CHECKS, FEEDS, FeedKey
+from orchestration.quality.suites import CHECKS, FEEDS
 
 DAYS_KEPT = 35
 """As many last delivery days have their pages."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from orchestration.quality.gate import Gate
 from orchestration.quality.measures import AMOUNT, plain
-from orchestration.quality.suites import Gate
 
 SHOWN = 3
 """How many of the rows that break an expectation a sentence names."""

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from orchestration.landing.engine import connect
 from orchestration.landing.files import PRICE, SNAPSHOTS, landed_delivery, staging
+from orchestration.quality.gate import FeedKey
 from orchestration.quality.measures import AMOUNT, SCHEMA, columns_found, ratio, share, times
-from orchestration.quality.suites import FeedKey
 from orchestration.quality.wanted import Wanted
 
 LANDED: dict[FeedKey, str] = {
@@ -35,6 +35,8 @@ WHOLE = "the whole feed"
 FEWEST_TO_COMPARE = 4
 """Usual rows a week below which a change in their number says nothing."""
 WEEKS_BACK = 4
+MOST_PARTS = 200
+_LONGEST_NAME = 80
 
 _COMMON = [
     *SCHEMA,
@@ -189,9 +191,7 @@ def snapshot_profile(feed: FeedKey, place: Place, wanted: Wanted, as_of: date) -
             "empty_cells": sum(part["empty_cells"] for part in parts),
         }
         needed = _needed(feed, place, wanted, parts)
-        for part in parts:
-            measured = {name: part.get(name) for name, _ in how.columns}
-            rows.append({"of": _named(part["part"]), **measured})
+        rows += _shown(parts, [name for name, _ in how.columns])
         rows += [{"of": f"{of} (needed)", **_news(own, as_of)} for of, own in needed.items()]
     return pa.Table.from_pylist(
         [{name: row.get(name) for name in schema.names} for row in rows], schema=schema
@@ -308,5 +308,22 @@ def _energy_currencies(landing: Path, wanted: Wanted) -> frozenset[str]:
     return frozenset(row["currency"] for row in table.to_pylist() if row["zone"] in wanted.zones)
 
 
+def _shown(parts: list[dict[str, Any]], columns: list[str]) -> list[dict[str, Any]]:
+    """The measures of each part; beyond MOST_PARTS in one row, however many a broken feed has."""
+    rows = [
+        {"of": _named(part["part"]), **{name: part.get(name) for name in columns}}
+        for part in parts[:MOST_PARTS]
+    ]
+    others = parts[MOST_PARTS:]
+    if others:
+        row: dict[str, Any] = {"of": f"the {len(others)} others"}
+        for name in columns:
+            values = [part[name] for part in others if part.get(name) is not None]
+            is_least = name.startswith(("lowest", "shortest"))
+            row[name] = (min if is_least else max)(values, default=None)
+        rows.append(row)
+    return rows
+
+
 def _named(part: Part) -> str:
-    return ", ".join(value or "unnamed" for value in part)
+    return ", ".join((value or "unnamed")[:_LONGEST_NAME] for value in part)

@@ -5,23 +5,18 @@ A warning means that it is unlike other days: a person should look, but a feed m
 or strange and still be right. How far that may go before it is an error is for the operator to say:
 MAX_VOLUME_CHANGE and MAX_FEED_AGE_DAYS.
 
-``docs/checks.md`` lists all of them; tests/test_quality.py compares.
+``docs/checks.md`` lists all of them; tests/test_checks_doc.py compares.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
 
 from orchestration.landing.events import DAYS_BACK
+from orchestration.quality.gate import Check, FeedKey, Gate, between, equal, ordered
 from orchestration.settings import Settings
-
-Level = Literal["error", "warning"]
-Check = Literal["schema", "ranges", "volume", "freshness", "unmapped_share"]
-FeedKey = Literal["usage", "energy_price", "energy_mix", "gpu_price", "fx_rate"]
 
 FEEDS: tuple[FeedKey, ...] = ("usage", "energy_price", "energy_mix", "gpu_price", "fx_rate")
 """The feeds as their assets are called: ``landing/<feed>``."""
@@ -48,36 +43,6 @@ STALE_DAYS: dict[FeedKey, int] = {
 }
 """Days that the newest row may lie before the last delivery day without a warning."""
 
-
-@dataclass(frozen=True)
-class Gate:
-    """One expectation of Great Expectations over one measure of a profile.
-
-    Attributes:
-        check: the asset check that it belongs to.
-        name: unique within its feed.
-        measure: the column of the profile that is judged.
-        type_: the class in ``great_expectations.expectations``.
-        arguments: what that class is given.
-        limits: columns that are put beside the profile's, each with one value in all rows. Great
-            Expectations turns a decimal argument into a float; in a column it stays exact.
-        promise: what holds when it passes, as the beginning of a sentence.
-        expected: the same in figures.
-        cure: what to do when it fails.
-    """
-
-    check: Check
-    name: str
-    level: Level
-    measure: str
-    type_: str
-    arguments: dict[str, Any]
-    promise: str
-    expected: str
-    cure: str
-    limits: dict[str, Decimal] = field(default_factory=dict)
-
-
 LAND_AGAIN = "Land the day again; if it stays, landing has a bug: report it"
 LOOK = "Ask who delivers the feed"
 
@@ -91,7 +56,7 @@ def suite(feed: FeedKey, settings: Settings) -> tuple[Gate, ...]:
         gates += _unmapped_share(settings.warn_curable_share)
     elif feed != "energy_mix":  # A zone may have no energy mix.
         gates.append(
-            _between(
+            between(
                 "freshness",
                 "wanted_is_there",
                 "warning",
@@ -109,89 +74,8 @@ def fingerprint(gates: tuple[Gate, ...]) -> str:
     return hashlib.sha256(repr(gates).encode()).hexdigest()[:16]
 
 
-def _between(
-    check: Check,
-    name: str,
-    level: Level,
-    measure: str,
-    promise: str,
-    cure: str,
-    *,
-    at_least: int | None = None,
-    at_most: int | None = None,
-    above: int | None = None,
-) -> Gate:
-    """A gate whose measure has whole limits."""
-    bounds = [("at least", at_least), ("above", above), ("at most", at_most)]
-    expected = " and ".join(f"{word} {bound}" for word, bound in bounds if bound is not None)
-    return Gate(
-        check,
-        name,
-        level,
-        measure,
-        "ExpectColumnValuesToBeBetween",
-        {
-            "column": measure,
-            "min_value": at_least if above is None else above,
-            "max_value": at_most,
-            "strict_min": above is not None,
-        },
-        promise,
-        f"exactly {at_least}" if at_least == at_most else expected,
-        cure,
-    )
-
-
-def _ordered(
-    check: Check,
-    name: str,
-    level: Level,
-    measure: str,
-    promise: str,
-    cure: str,
-    *,
-    at_most: str | Decimal | None = None,
-    at_least: Decimal | None = None,
-) -> Gate:
-    """A gate whose measure is compared with a decimal, or with another column of the profile."""
-    limit = at_most if isinstance(at_most, str) else f"{name}_limit"
-    greater, less = (measure, limit) if at_most is None else (limit, measure)
-    decimal = at_least if at_most is None else at_most
-    return Gate(
-        check,
-        name,
-        level,
-        measure,
-        "ExpectColumnPairValuesAToBeGreaterThanB",
-        {
-            "column_A": greater,
-            "column_B": less,
-            "or_equal": True,
-            "ignore_row_if": "either_value_is_missing",
-        },
-        promise,
-        f"at least {at_least}" if at_most is None else f"at most {at_most}",
-        cure,
-        {limit: decimal} if isinstance(decimal, Decimal) else {},
-    )
-
-
-def _equal(check: Check, name: str, measure: str, other: str, promise: str, cure: str) -> Gate:
-    return Gate(
-        check,
-        name,
-        "error",
-        measure,
-        "ExpectColumnPairValuesToBeEqual",
-        {"column_A": measure, "column_B": other, "ignore_row_if": "either_value_is_missing"},
-        promise,
-        f"equal to {other}",
-        cure,
-    )
-
-
 def _columns_and_types() -> Gate:
-    return _equal(
+    return equal(
         "schema",
         "columns_and_types",
         "landed_columns",
@@ -202,7 +86,7 @@ def _columns_and_types() -> Gate:
 
 
 def _required_values() -> Gate:
-    return _between(
+    return between(
         "ranges",
         "required_values_are_there",
         "error",
@@ -215,7 +99,7 @@ def _required_values() -> Gate:
 
 
 def _none(name: str, measure: str, promise: str) -> Gate:
-    return _between("ranges", name, "error", measure, promise, LAND_AGAIN, at_least=0, at_most=0)
+    return between("ranges", name, "error", measure, promise, LAND_AGAIN, at_least=0, at_most=0)
 
 
 _RANGES: dict[FeedKey, tuple[Gate, ...]] = {
@@ -223,7 +107,7 @@ _RANGES: dict[FeedKey, tuple[Gate, ...]] = {
         _required_values(),
         _none("kinds_are_known", "unknown_kinds", "Every row is a usage, correction or retraction"),
         _none("meters_are_known", "unknown_meters", "Every row has a meter that can be converted"),
-        _between(
+        between(
             "ranges",
             "usage_is_not_negative",
             "error",
@@ -242,7 +126,7 @@ _RANGES: dict[FeedKey, tuple[Gate, ...]] = {
             "misplaced_rows",
             "Every row lies under its usage day and delivery day",
         ),
-        _between(
+        between(
             "ranges",
             "use_is_not_ahead",
             "error",
@@ -251,7 +135,7 @@ _RANGES: dict[FeedKey, tuple[Gate, ...]] = {
             LAND_AGAIN,
             at_least=0,
         ),
-        _between(
+        between(
             "ranges",
             "use_is_in_reach",
             "error",
@@ -260,7 +144,7 @@ _RANGES: dict[FeedKey, tuple[Gate, ...]] = {
             LAND_AGAIN,
             at_most=DAYS_BACK,
         ),
-        _ordered(
+        ordered(
             "ranges",
             "slices_fit_the_fleet",
             "warning",
@@ -272,7 +156,7 @@ _RANGES: dict[FeedKey, tuple[Gate, ...]] = {
     ),
     "energy_price": (
         _required_values(),
-        _between(
+        between(
             "ranges",
             "resolution_is_positive",
             "error",
@@ -281,7 +165,7 @@ _RANGES: dict[FeedKey, tuple[Gate, ...]] = {
             LAND_AGAIN,
             at_least=1,
         ),
-        _between(
+        between(
             "ranges",
             "prices_are_of_the_usual_size",
             "warning",
@@ -293,7 +177,7 @@ _RANGES: dict[FeedKey, tuple[Gate, ...]] = {
     ),
     "energy_mix": (
         _required_values(),
-        _between(
+        between(
             "ranges",
             "carbon_is_not_negative",
             "warning",
@@ -302,7 +186,7 @@ _RANGES: dict[FeedKey, tuple[Gate, ...]] = {
             LOOK,
             at_least=0,
         ),
-        _between(
+        between(
             "ranges",
             "carbon_is_plausible",
             "warning",
@@ -311,7 +195,7 @@ _RANGES: dict[FeedKey, tuple[Gate, ...]] = {
             LOOK,
             at_most=2000,
         ),
-        _between(
+        between(
             "ranges",
             "renewable_is_not_negative",
             "warning",
@@ -320,7 +204,7 @@ _RANGES: dict[FeedKey, tuple[Gate, ...]] = {
             LOOK,
             at_least=0,
         ),
-        _between(
+        between(
             "ranges",
             "renewable_is_a_share",
             "warning",
@@ -332,7 +216,7 @@ _RANGES: dict[FeedKey, tuple[Gate, ...]] = {
     ),
     "gpu_price": (
         _required_values(),
-        _between(
+        between(
             "ranges",
             "prices_are_not_negative",
             "warning",
@@ -341,7 +225,7 @@ _RANGES: dict[FeedKey, tuple[Gate, ...]] = {
             LOOK,
             at_least=0,
         ),
-        _between(
+        between(
             "ranges",
             "prices_are_plausible",
             "warning",
@@ -353,7 +237,7 @@ _RANGES: dict[FeedKey, tuple[Gate, ...]] = {
     ),
     "fx_rate": (
         _required_values(),
-        _between(
+        between(
             "ranges",
             "rates_are_positive",
             "error",
@@ -362,7 +246,7 @@ _RANGES: dict[FeedKey, tuple[Gate, ...]] = {
             LAND_AGAIN,
             above=0,
         ),
-        _between(
+        between(
             "ranges",
             "rates_do_not_jump",
             "warning",
@@ -376,7 +260,7 @@ _RANGES: dict[FeedKey, tuple[Gate, ...]] = {
 
 
 def _all_there() -> Gate:
-    return _equal(
+    return equal(
         "volume",
         "every_landed_row_is_there",
         "rows",
@@ -394,7 +278,7 @@ def _usage_volume() -> list[Gate]:
 
 
 def _as_usual(promise: str) -> Gate:
-    return _between(
+    return between(
         "volume",
         "rows_as_usual",
         "warning",
@@ -409,7 +293,7 @@ def _snapshot_volume() -> list[Gate]:
     return [
         _all_there(),
         _as_usual("The last week has about as many rows as the four weeks before"),
-        _ordered(
+        ordered(
             "volume",
             "history_stays",
             "warning",
@@ -423,7 +307,7 @@ def _snapshot_volume() -> list[Gate]:
 
 def _within_limits(feed: FeedKey, settings: Settings) -> Iterator[Gate]:
     """How new the feed should be, and the operator's own limits, if any are set."""
-    yield _between(
+    yield between(
         "freshness",
         "newest_row_is_recent",
         "warning",
@@ -433,7 +317,7 @@ def _within_limits(feed: FeedKey, settings: Settings) -> Iterator[Gate]:
         at_most=STALE_DAYS[feed],
     )
     if settings.max_feed_age_days is not None:
-        yield _between(
+        yield between(
             "freshness",
             "newest_row_within_limit",
             "error",
@@ -443,12 +327,12 @@ def _within_limits(feed: FeedKey, settings: Settings) -> Iterator[Gate]:
             at_most=settings.max_feed_age_days,
         )
     if settings.max_volume_change is not None:
-        yield _ordered(
+        yield ordered(
             "volume",
             "rows_within_limit",
             "error",
             "change",
-            "Rows have changed by less than the factor MAX_VOLUME_CHANGE",
+            "Rows have changed by at most the factor MAX_VOLUME_CHANGE",
             "Have the feed delivered again, or raise MAX_VOLUME_CHANGE to accept it",
             at_most=settings.max_volume_change,
         )
@@ -461,7 +345,7 @@ def _unmapped_share(most: Decimal) -> list[Gate]:
         "accelerators": "catalog/accelerators or catalog/accelerator_aliases",
     }
     return [
-        _ordered(
+        ordered(
             "unmapped_share",
             f"{what}_are_known",
             "warning",

@@ -20,10 +20,11 @@ import pyarrow as pa
 from orchestration.landing.files import SNAPSHOTS, landed_delivery, prepare_landing, put
 from orchestration.plan import BilledState, RunPlan
 from orchestration.quality.data_docs import write_data_docs
+from orchestration.quality.gate import FeedKey
 from orchestration.quality.holds import held
 from orchestration.quality.judge import Finding, judge
 from orchestration.quality.snapshots import LANDED, Place, snapshot_profile
-from orchestration.quality.suites import FEEDS, FeedKey, fingerprint, suite
+from orchestration.quality.suites import FEEDS, fingerprint, suite
 from orchestration.quality.usage import usage_profile
 from orchestration.quality.wanted import Wanted, read_wanted
 from orchestration.settings import Settings

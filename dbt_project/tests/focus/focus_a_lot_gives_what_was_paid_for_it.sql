@@ -1,0 +1,34 @@
+{{ config(meta = {'dagster': {'ref': {'name': 'focus_cost_and_usage'}}}) }}
+
+-- What is used of a lot of credits, or of a dedicated cluster's fee, costs its part of what was paid;
+-- all of it costs exactly what was paid. What was given for nothing costs nothing.
+with
+
+wholes as (
+
+    select
+        whole_id,
+        sum(case when ChargeCategory = 'Purchase' then 1 else 0 end) as purchases,
+        sum(case when ChargeCategory = 'Purchase' then units else 0 end) as bought,
+        sum(case when ChargeCategory = 'Usage' then units else 0 end) as used,
+        sum(case when ChargeCategory = 'Purchase' then BilledCost else 0 end) as paid,
+        sum(case when ChargeCategory = 'Usage' then EffectiveCost else 0 end) as cost
+    from {{ prepaid_charges() }} as charges
+    group by whole_id
+
+)
+
+select *
+from wholes
+where
+    (bought = used and paid <> cost)
+    -- A cluster rented twice in a cycle has two prices; only the two together are known to add up.
+    or (
+        (purchases = 1 or whole_id like 'lot %') and bought > 0
+        and abs(
+            cast(cost as decimal(38, 12)) * cast(bought as decimal(38, 6))
+            - cast(paid as decimal(38, 12)) * cast(used as decimal(38, 6))
+        ) > 0.000001 * bought
+    )
+    -- Nobody paid: a refund gives back and takes again, a gift costs nothing.
+    or (purchases = 0 and used > 0 and cost <> 0)

@@ -1,0 +1,61 @@
+{{ config(meta = {'dagster': {'ref': {'name': 'focus_cost_and_usage'}}}) }}
+
+-- A row costs its credits times what one credit of the lot cost, and its credits are its units times the
+-- credit rate: row by row, to a billionth.
+with
+
+prices as (
+
+    select
+        whole_id,
+        sum(case when ChargeCategory = 'Purchase' then BilledCost else 0 end) as paid,
+        sum(case when ChargeCategory = 'Purchase' then units else 0 end) as bought,
+        -- A refund was never bought; what it gives back it gives at one price.
+        sum(case when ChargeCategory = 'Usage' then abs(EffectiveCost) else 0 end) as refund_cost,
+        sum(case when ChargeCategory = 'Usage' then abs(units) else 0 end) as refund_units
+    from {{ prepaid_charges() }} as charges
+    where x_CreditLotId is not null
+    group by whole_id
+
+),
+
+priced as (
+
+    select
+        charges.x_ChargeId,
+        charges.EffectiveCost,
+        charges.PricingCurrencyEffectiveCost,
+        case when prices.bought <> 0 then prices.paid when grants.source = 'refund' then prices.refund_cost else 0 end
+            as lot_cost,
+        case when prices.bought <> 0 then prices.bought when grants.source = 'refund' then prices.refund_units else 1 end
+            as lot_units
+    from {{ prepaid_charges() }} as charges
+    inner join prices on charges.whole_id = prices.whole_id
+    left join {{ ref('credit_grants') }} as grants on charges.x_CreditLotId = grants.grant_id
+    where charges.ChargeCategory = 'Usage' and charges.x_CreditLotId is not null
+
+)
+
+select
+    x_ChargeId,
+    EffectiveCost as found,
+    PricingCurrencyEffectiveCost as credits
+from priced
+where
+    abs(
+        cast(EffectiveCost as decimal(38, 12)) * cast(lot_units as decimal(38, 6))
+        - cast(PricingCurrencyEffectiveCost as decimal(38, 6)) * cast(lot_cost as decimal(38, 12))
+    ) > 0.000000001 * lot_units
+
+union all
+
+select
+    x_ChargeId,
+    PricingQuantity * PricingCurrencyContractedUnitPrice,
+    PricingCurrencyEffectiveCost
+from {{ ref('focus_cost_and_usage') }}
+where
+    ChargeCategory = 'Usage'
+    and PricingCurrency = 'GPC'
+    and abs(PricingQuantity * PricingCurrencyContractedUnitPrice - PricingCurrencyEffectiveCost)
+    > 0.000000001 * greatest(abs(PricingCurrencyEffectiveCost), 1)

@@ -1,0 +1,122 @@
+{{ config(meta = {'dagster': {'ref': {'name': 'focus_cost_and_usage'}}}) }}
+
+-- Credits move as in the ledger: the same lot, the same day, the same amount. No lot is ever overdrawn,
+-- and what a charge draws is what it costs in credits.
+with
+
+moved as (
+
+    select
+        x_CreditLotId as lot_id,
+        x_PostedOn as posted_on,
+        sum(x_CreditDelta) as credits
+    from {{ ref('focus_cost_and_usage') }}
+    where x_CreditLotId is not null
+    group by x_CreditLotId, x_PostedOn
+
+),
+
+booked as (
+
+    select
+        grant_id as lot_id,
+        posted_on,
+        sum(case when kind in ('grant', 'refund') then credits else -credits end) as credits
+    from {{ ref('credit_ledger') }}
+    where grant_id is not null
+    group by grant_id, posted_on
+
+),
+
+{# Overage has no grant in the ledger; as a lot of its own it is bought and used within its cycle. #}
+overage_used as (
+
+    select
+        charges.BillingAccountId as customer_id,
+        charges.x_PostedOn as posted_on,
+        -sum(charges.x_CreditDelta) as credits
+    from {{ ref('focus_cost_and_usage') }} as charges
+    left join {{ ref('credit_grants') }} as grants on charges.x_CreditLotId = grants.grant_id
+    where charges.ChargeCategory = 'Usage' and charges.x_CreditLotId is not null and grants.grant_id is null
+    group by charges.BillingAccountId, charges.x_PostedOn
+
+),
+
+overage_booked as (
+
+    select
+        customer_id,
+        posted_on,
+        sum(credits) as credits
+    from {{ ref('credit_ledger') }}
+    where kind = 'overage'
+    group by customer_id, posted_on
+
+),
+
+balances as (
+
+    select
+        lot_id,
+        posted_on,
+        sum(credits) over (
+            partition by lot_id order by posted_on rows between unbounded preceding and current row
+        ) as credits
+    from moved
+
+)
+
+select
+    'not the ledger''s' as problem,
+    coalesce(moved.lot_id, booked.lot_id) as subject,
+    coalesce(moved.posted_on, booked.posted_on) as posted_on,
+    coalesce(moved.credits, 0) - coalesce(booked.credits, 0) as credits
+from moved
+full outer join booked on moved.lot_id = booked.lot_id and moved.posted_on = booked.posted_on
+where
+    coalesce(moved.credits, 0) <> coalesce(booked.credits, 0)
+    and (booked.lot_id is not null or moved.lot_id in (select grant_id from {{ ref('credit_grants') }}))
+
+union all
+
+select
+    'not the ledger''s overage',
+    coalesce(overage_used.customer_id, overage_booked.customer_id),
+    coalesce(overage_used.posted_on, overage_booked.posted_on),
+    coalesce(overage_used.credits, 0) - coalesce(overage_booked.credits, 0)
+from overage_used
+full outer join overage_booked
+    on overage_used.customer_id = overage_booked.customer_id and overage_used.posted_on = overage_booked.posted_on
+where coalesce(overage_used.credits, 0) <> coalesce(overage_booked.credits, 0)
+
+union all
+
+select
+    'overage not used up',
+    lot_id,
+    max(posted_on),
+    sum(credits)
+from moved
+where lot_id not in (select grant_id from {{ ref('credit_grants') }})
+group by lot_id
+having sum(credits) <> 0
+
+union all
+
+select
+    'overdrawn',
+    lot_id,
+    posted_on,
+    credits
+from balances
+where credits < 0
+
+union all
+
+select
+    'costs other credits than it draws',
+    x_ChargeId,
+    x_PostedOn,
+    PricingCurrencyEffectiveCost + x_CreditDelta
+from {{ ref('focus_cost_and_usage') }}
+where ChargeCategory = 'Usage' and x_CreditLotId is not null and PricingCurrencyEffectiveCost <> -x_CreditDelta
