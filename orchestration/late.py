@@ -54,7 +54,7 @@ def look(
     Raises:
         FeedProblem: the folder cannot be read.
     """
-    landed = _landed_days(settings.landing_dir)
+    landed = landed_days(settings.landing_dir)
     if not landed:
         return Look({}, {})
     there = {day: looks for day, looks in source.usage_fingerprints().items() if day <= landed[-1]}
@@ -74,7 +74,7 @@ def look(
     return Look(dict(sorted(late.items())), remembered)
 
 
-def _landed_days(landing: Path) -> list[date]:
+def landed_days(landing: Path) -> list[date]:
     """The delivery days that landing wrote a record of, by the names of the files."""
     records = (landing / "deliveries" / "usage").glob("????-??-??.parquet")
     return sorted(date.fromisoformat(record.stem) for record in records)

@@ -33,6 +33,7 @@ def summarize(settings: Settings) -> str:
             "Where to look",
             f"  Parquet, a folder per table   {current}",
             f"  DuckDB file                   {current / 'marts.duckdb'}",
+            f"  FOCUS 1.2, for FinOps tools   {current / 'focus_cost_and_usage.csv'}",
             "  open it                       "
             f".venv/bin/python -c \"import duckdb; duckdb.connect('{_short(current)}/marts.duckdb', "
             "read_only=True).sql('from invoices order by cycle_start').show()\"",

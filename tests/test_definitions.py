@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
+from conftest import Books
 from receiver import action, misbehaving, publish
 from usagebox_engine import MeteringEngine, event, serving
 
+from orchestration.landing.files import usage_part
 from orchestration.settings import PROJECT_ROOT, Settings
 
 
@@ -258,3 +261,41 @@ def test_a_late_delivery_starts_the_nightly_job(location):
     assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
     told = location.resolve_sensor_def("failed_run_notification")
     assert told.default_status == dg.DefaultSensorStatus.RUNNING
+
+
+@pytest.mark.parametrize("day", ["2026-01-06", None])
+def test_a_gate_says_in_the_ui_what_it_expected_and_found(
+    location, sample_feeds, tmp_path, monkeypatch, day
+):
+    """Also if the checks are executed by themselves, without a day."""
+    from orchestration.defs import quality
+
+    settings = Settings(data_dir=tmp_path, feeds_url=str(sample_feeds), max_feed_age_days=0)
+    Books(settings).land([date(2026, 1, 5), date(2026, 1, 6)])
+    for usage_day in (date(2026, 1, 5), date(2026, 1, 6)):
+        usage_part(settings.landing_dir, usage_day, date(2026, 1, 6)).unlink()
+    monkeypatch.setattr(quality, "settings", settings)
+    job = location.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(), asset_check_selection={spec.key for spec in quality.SPECS}
+    )
+    result = job.execute_in_process(partition_key=day, raise_on_error=False)
+    assert not result.success
+    found = {
+        (check.asset_key.path[-1], check.check_name): check
+        for check in result.get_asset_check_evaluations()
+    }
+    assert len(found) == len(quality.SPECS)
+    stale = found["usage", "freshness"]
+    assert not stale.passed
+    assert stale.severity == dg.AssetCheckSeverity.ERROR
+    assert stale.description.startswith("newest_row_within_limit (error): ")
+    assert "expected newest_age_days at most 0, found 2 for 2026-01-06" in stale.description
+    table = stale.metadata["expectations"].md_str.splitlines()
+    assert [line.split(" | ")[2] for line in table[2:]] == [
+        r"newest\_row\_is\_recent",
+        r"newest\_row\_within\_limit",
+    ]
+    assert Path(stale.metadata["data_docs"].path).exists()
+    whole = found["usage", "schema"]
+    assert whole.passed
+    assert whole.description == "1 of 1 expectations hold for 2026-01-05 to 2026-01-06"

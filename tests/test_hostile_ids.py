@@ -367,6 +367,26 @@ class TestBooks:
             visible = re.sub(r"\W+", "", name)
             assert any(visible in re.sub(r"\W+", "", title) for title in titles), name
 
+    def test_csv_for_other_programs_is_what_was_published(self, twins):
+        """Cell by cell, with another reader; what begins like a formula is data and stays so."""
+        files = list(published(twins.hostile).glob("*.csv"))
+        assert files
+        formulas = 0
+        for path in files:
+            rows = duckdb.sql(f"from '{path.with_suffix('')}/*.parquet'").to_arrow_table()
+            texts = [n for n, field in enumerate(rows.schema) if str(field.type) == "string"]
+            with path.open(encoding="utf-8", newline="") as file:
+                header, *cells = csv.reader(file, strict=True)
+            assert header == rows.column_names
+            expected = [
+                tuple(row[n] or "" for n in texts) for row in rows_of(rows, rows.column_names)
+            ]
+            assert [tuple(row[n] for n in texts) for row in cells] == expected
+            formulas += sum(
+                text.startswith(("=", "+", "-", "@")) for row in expected for text in row
+            )
+        assert formulas
+
     def test_json_for_other_programs_is_json(self, twins):
         for path in twins.hostile.rglob("*.json"):
             json.loads(path.read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ import dagster as dg
 
 from orchestration.dbt import settings
 from orchestration.defs.feeds import asked_days
+from orchestration.late import landed_days
 from orchestration.plan import make_plan
 from orchestration.quality.data_docs import markdown_table, outcome
 from orchestration.quality.suites import CHECKS, FEEDS, suite
@@ -30,11 +31,13 @@ SPECS = [
 )
 def feed_gates(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
     """Judge the deliveries that the run takes in, one result per feed and kind of check."""
-    days = asked_days(context)
     asked = sorted(context.selected_asset_check_keys)
     landed = {key.asset_key.path[-1] for key in asked}
     with writer_lock(settings):
-        plan = make_plan(settings, days[0], days[-1])
+        # Checks can be executed by themselves, without a day: then the last one is judged.
+        has_days = context.has_partition_key or context.has_partition_key_range
+        days = asked_days(context) if has_days else landed_days(settings.landing_dir)[-1:]
+        plan = make_plan(settings, days[0], days[-1]) if days else None
         verdicts = judge_feeds(settings, [f for f in FEEDS if f in landed], plan) if plan else []
     by_feed = {verdict.feed: verdict for verdict in verdicts}
     for key in asked:
@@ -51,12 +54,14 @@ def feed_gates(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheck
 def _result(key: dg.AssetCheckKey, verdict: Verdict | None) -> dg.AssetCheckResult:
     found = [f for f in verdict.findings if f.gate.check == key.name] if verdict else []
     broken = sorted((f for f in found if not f.passed), key=lambda finding: not finding.stops)
-    if verdict is None:
+    if verdict is None or not verdict.judged:
         said = "No usage is landed without a problem, so there is nothing to judge"
     elif broken:
         said = str(broken[0]) + (f" (and {len(broken) - 1} more)" if len(broken) > 1 else "")
     else:
-        said = f"{len(found)} expectations hold of {', '.join(verdict.judged) or 'no delivery'}"
+        judged = sorted(verdict.judged)
+        of = judged[0] if len(judged) == 1 else f"{judged[0]} to {judged[-1]}"
+        said = f"{len(found)} of {len(found)} expectations hold for {of}"
     stops = any(finding.stops for finding in found)
     metadata: dict[str, dg.MetadataValue] = {
         "expectations": dg.MetadataValue.md(markdown_table(found))
