@@ -50,7 +50,7 @@ GOOD = (
 CUSTOMERS = ("frame-forge", "babel-lab", "gene-harbor", "chat-harbor", "night-owl-studio")
 MEMORY_LIMIT_MB = 2_000
 """DUCKDB_MEMORY_LIMIT of the run."""
-BOUND_MB = {"run": 3_500, "dbt": 3_500}
+BOUND_MB = {"run": 2_800, "dbt": 2_800}
 """Most memory (resident) that the job's own process and dbt may take, whatever the day's size."""
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError, TimeoutError
+from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError
 from urllib3.util.retry import Retry
 
 from orchestration.connectors.addresses import is_safe
@@ -213,7 +213,8 @@ def in_words(
         return "the service's certificate cannot be verified", "Check the network and its proxies"
     # After the last try, requests tells a time-out only by what it holds.
     reason = getattr(error.args[0], "reason", None) if error.args else None
-    if isinstance(error, requests.Timeout) or isinstance(reason, TimeoutError):
+    refused = isinstance(reason, NewConnectionError)  # urllib3 counts it among the time-outs
+    if isinstance(error, requests.Timeout) or (isinstance(reason, TimeoutError) and not refused):
         return "the service does not answer in time", later
     unreadable = isinstance(error, requests.exceptions.InvalidJSONError)
     if isinstance(error, requests.RequestException) and not unreadable:

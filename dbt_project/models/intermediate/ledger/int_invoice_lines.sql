@@ -243,7 +243,8 @@ overage_parts as (
         overage_micro - regular_micro as quantity_micro,
         price_atto - regular_price_atto as price_atto
     from overage_priced
-    where overage_micro > regular_micro
+    {# Late usage may also take overage back: then the line is negative. #}
+    where overage_micro <> regular_micro
 
 ),
 
