@@ -11,7 +11,7 @@ FOCUS_PYTHON ?= $(shell for python in python3.12 python3.13 $(HOME)/.pyenv/versi
 # Handed on through the environment, so that no shell reads what an id contains.
 export LINE ACTION REASON CUSTOMER SCENARIO HISTORY BASE
 
-.PHONY: run test test-slow bill explain replay import check-catalog settle lint focus-validator focus-gate ui portal docs board
+.PHONY: run test test-slow fuzz bill explain replay import check-catalog settle lint focus-validator focus-gate ui portal docs board
 
 .venv/.installed: requirements.lock
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" || { echo "Python 3.11 is needed; name it with PYTHON=..."; exit 1; }
@@ -38,6 +38,11 @@ test: .venv/.installed
 ## test-slow: the tests that take minutes each: faults, floods, browsers
 test-slow: .venv/.installed
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+
+## fuzz: the tests with generated input again, with new input, EXAMPLES times as much
+fuzz: .venv/.installed
+	@HOSTILE_EXAMPLES=$(or $(EXAMPLES),10) $(BIN)/python -m pytest -n 2 --hypothesis-profile explore -m "not slow" \
+		$$(grep -lE "^from hypothesis|^import hypothesis" tests/test_*.py)
 
 ## lint: what CI checks besides the tests; sqlfluff compiles the models, so it needs a billed sample
 lint: run

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import hypothesis
 import pytest
 
 from orchestration import landing
@@ -27,6 +28,12 @@ from orchestration.sources import FolderSource
 
 SHARED = PROJECT_ROOT.parent / "shared"
 SETTING_NAMES = [name.upper() for name in Settings.model_fields]
+
+# The same examples in every run, so that a change is judged by the change; `make fuzz` looks for
+# new ones.
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None)
+hypothesis.settings.register_profile("explore", print_blob=True)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -330,6 +330,9 @@ def _candidate(line: str) -> dict[str, str]:
         else:
             if not isinstance(value, Decimal):
                 raise _NotUsable(f"{name} is {_shown(value)}; a number was expected")
+            if name == "duration_s" and value < 0:
+                # However little: rounded, it would be none.
+                raise _NotUsable(f"{name} is {_shown(value)}; a number not below 0 was expected")
             fields[name] = _amount_text(value)
     fields["rest"] = "".join(
         f",{label}:{_spelled(value)}"
