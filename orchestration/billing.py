@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from orchestration.plan import BilledState, RunPlan, make_plan, write_plan
 from orchestration.publish import prepare_archive
 from orchestration.quality.verdicts import refused
-from orchestration.seeds import stage_seeds
+from orchestration.seeds import check_adjustments, stage_seeds
 from orchestration.settings import Settings
 from orchestration.warehouse import start_anew, writer_lock
 
@@ -50,11 +50,20 @@ class BillingRun:
 
 
 @contextmanager
-def billing_run(settings: Settings, first: date, last: date) -> Iterator[BillingRun]:
+def billing_run(
+    settings: Settings, first: date, last: date, *, of_a_window: bool = False
+) -> Iterator[BillingRun]:
     """Bill what the delivery days ``first`` to ``last`` touch, and anything landed but not billed.
 
     The lock is held from the plan to the record of what was billed, and landing takes it too: what
     a run reads cannot change under it.
+
+    Args:
+        settings: say where everything is.
+        first: the first delivery day.
+        last: the last delivery day.
+        of_a_window: the books are a replay's, which begin in the middle of contracts: what people
+            adjusted before is no error there, and stays out.
 
     Raises:
         SeedError: the seeds break their contract.
@@ -65,7 +74,9 @@ def billing_run(settings: Settings, first: date, last: date) -> Iterator[Billing
         plan = _without_gap(make_plan(settings, first, last))
         if failed := refused(settings, plan):
             raise NothingToBill("Feeds failed their checks. " + "; ".join(failed[:5]))
-        stage_seeds(settings.seeds_dir, settings.staged_seeds_dir)
+        seeds = stage_seeds(settings.seeds_dir, settings.staged_seeds_dir)
+        if not of_a_window:
+            check_adjustments(seeds, plan.books_open_on)
         state = BilledState(settings)
         state.begin(plan)
         if plan.starts_anew:

@@ -11,9 +11,9 @@ import io
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from itertools import pairwise
@@ -102,18 +102,55 @@ def check_seeds(seeds_dir: Path) -> dict[str, list[dict[str, Any]]]:
     if not problems:
         problems.extend(_cross_checks(tables))
     if problems:
-        raise SeedError(
-            "The seeds break their contract; correct them and run again:\n  "
-            + "\n  ".join(problems)
-        )
+        raise _broken(problems)
     return tables
 
 
-def stage_seeds(seeds_dir: Path, staged_dir: Path) -> None:
+def _broken(problems: list[str]) -> SeedError:
+    return SeedError(
+        "The seeds break their contract; correct them and run again:\n  " + "\n  ".join(problems)
+    )
+
+
+def check_adjustments(tables: Mapping[str, list[dict[str, Any]]], books_open_on: date) -> None:
+    """Check that no adjustment is dated before its customer's first cycle in the books.
+
+    No cycle would bill it, so what a person granted or settled would be lost without a word. One
+    that is dated after the last delivery day waits for its day.
+
+    Args:
+        tables: the rows of each seed, as ``check_seeds`` returns them.
+        books_open_on: the day the books open; the cycle that holds it is the first one.
+
+    Raises:
+        SeedError: with file, row and column of each.
+    """
+    anchors = {row["customer_id"]: row["billing_anchor_day"] for row in tables["customers"]}
+    problems = []
+    for row in tables["adjustments"]:
+        anchor = anchors[row["customer_id"]]
+        month = books_open_on.replace(day=1)
+        if books_open_on.day < anchor:
+            month = (month - timedelta(days=1)).replace(day=1)
+        first_cycle = month.replace(day=anchor)
+        if row["posted_on"] < first_cycle:
+            problems.append(
+                f"contracts/adjustments.csv: row {row['row']}: column posted_on: "
+                f"{row['posted_on']} lies before the books, whose first cycle of "
+                f"{printable(row['customer_id'])} starts on {first_cycle}; date it in an open cycle"
+            )
+    if problems:
+        raise _broken(problems)
+
+
+def stage_seeds(seeds_dir: Path, staged_dir: Path) -> dict[str, list[dict[str, Any]]]:
     """Check every seed of ``seeds_dir`` and copy it to ``staged_dir``, where dbt loads it.
 
     Values are written in one canonical form (dates ISO, instants UTC), so that every engine reads
     the same; a file that did not change is left alone, so that dbt need not parse it again.
+
+    Returns:
+        The typed rows of each seed, as ``check_seeds`` does.
 
     Raises:
         SeedError: with file, row and column of everything that breaks the contract.
@@ -121,6 +158,7 @@ def stage_seeds(seeds_dir: Path, staged_dir: Path) -> None:
     tables = check_seeds(seeds_dir)
     for contract in seed_contracts():
         _write(contract, tables[contract.name], staged_dir)
+    return tables
 
 
 def _read(contract: SeedContract, path: Path, problems: list[str]) -> list[dict[str, Any]]:

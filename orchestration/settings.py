@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from orchestration.connectors.addresses import problem_with
 from orchestration.connectors.wanted import wanted
 from orchestration.notify import services
+from orchestration.quality.gate import OPTIONAL_FIELDS
 from orchestration.usagebox.address import engine_address
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
@@ -129,6 +130,13 @@ class Settings(BaseSettings):
         description=(
             "Days of its newest row before the last delivery day above which a feed fails its gate "
             "(default: it only warns)."
+        ),
+    )
+    accepted_fields_gone: str = Field(
+        default="",
+        description=(
+            "Optional fields of usage that no row is to have any more, separated by commas "
+            "(default: none)."
         ),
     )
     notify_urls: SecretStr | None = Field(
@@ -282,6 +290,14 @@ class Settings(BaseSettings):
             raise ValueError("alerts are signed: set ALERT_WEBHOOK_SECRET")
         return urls
 
+    @field_validator("accepted_fields_gone")
+    @classmethod
+    def _optional_fields(cls, names: str) -> str:
+        for name in names.split(","):
+            if name.strip() and name.strip() not in OPTIONAL_FIELDS:
+                raise ValueError(f"{name.strip()} is none of {', '.join(OPTIONAL_FIELDS)}")
+        return names
+
     @field_validator("notify_urls")
     @classmethod
     def _notification_services(cls, urls: SecretStr | None) -> SecretStr | None:
@@ -315,6 +331,13 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"https?://[A-Za-z0-9.\-]+(:[0-9]+)?", origin):
                 raise ValueError(f"{origin}: an origin is a scheme, a host and at most a port")
         return " ".join(origins.split())
+
+    @cached_property
+    def fields_gone(self) -> frozenset[str]:
+        """The fields of ACCEPTED_FIELDS_GONE."""
+        return frozenset(
+            name.strip() for name in self.accepted_fields_gone.split(",") if name.strip()
+        )
 
     @cached_property
     def cost_shown_to(self) -> frozenset[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 from conftest import Books
 from receiver import action, misbehaving, publish
 from usagebox_engine import MeteringEngine, event, serving
 
 from orchestration.landing.files import usage_part
+from orchestration.seeds import SeedError
 from orchestration.settings import PROJECT_ROOT, Settings
 
 
@@ -209,6 +212,38 @@ def test_only_feeds_are_tried_again(location):
     assert retried == {"__".join(key.path) for key in FEED_KEYS}
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        SeedError("contracts/orders.csv: row 2: column sku is empty"),
+        AttributeError("a fault of the job itself"),
+        duckdb.OutOfMemoryException("failed to allocate"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_no_retry_cures_fails_at_once(location, error):
+    from orchestration.defs.feeds import at_once_if_it_lasts
+
+    with pytest.raises(dg.Failure, match=type(error).__name__) as failed, at_once_if_it_lasts():
+        raise error
+    assert failed.value.allow_retries is False
+    assert str(error) in failed.value.description
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionResetError(), TimeoutError("the store"), OSError(errno.EIO, "Input/output error")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_store_that_does_not_answer_is_asked_again(location, error):
+    from orchestration.defs.feeds import at_once_if_it_lasts
+
+    with pytest.raises(type(error)), at_once_if_it_lasts():
+        raise error
+
+
 def test_a_feed_is_fresh_when_the_night_landed_it(location):
     """A night begins at 02:30; an hour later a feed that it did not land is late.
 
@@ -298,4 +333,4 @@ def test_a_gate_says_in_the_ui_what_it_expected_and_found(
     assert Path(stale.metadata["data_docs"].path).exists()
     whole = found["usage", "schema"]
     assert whole.passed
-    assert whole.description == "1 of 1 expectations hold for 2026-01-05 to 2026-01-06"
+    assert whole.description == "6 of 6 expectations hold for 2026-01-05 to 2026-01-06"

@@ -150,6 +150,24 @@ def correction(settings: Settings) -> None:
     put(part(settings), "kind", "correction")
 
 
+def nowhere(settings: Settings, column: str, value: Any, day: date = DAY) -> None:
+    """No row of a delivery has the field any more, in whichever of its files."""
+    for path in settings.landing_dir.glob(f"usage/usage_day=*/delivery_day={day}/part.parquet"):
+        put(path, column, value, None)
+
+
+def rare_then_gone(settings: Settings) -> None:
+    """Every row of the days before has a metered energy cost, none of the last day."""
+    for back in range(1, 5):
+        nowhere(settings, "energy_cost", Decimal(1), DAY - timedelta(days=back))
+    nowhere(settings, "energy_cost", None)
+
+
+def unnamed_corrections(settings: Settings) -> None:
+    put(part(settings), "corrects_event_id", "e-1", 5)
+    nowhere(settings, "kind", "usage")
+
+
 def few_rows(settings: Settings) -> None:
     record = landed_delivery(settings.landing_dir, "usage", DAY)
     path = of_delivery(settings.landing_dir, "deliveries", "usage", DAY)
@@ -191,6 +209,11 @@ def cases() -> Iterator[Case]:
     """Every expectation, and a change of the landing that breaks it."""
     usage: dict[str, Callable[[Settings], Any]] = {
         "columns_and_types": lambda s: recast(part(s), "quantity", pa.float64()),
+        "kind_is_there": unnamed_corrections,
+        "gpu_type_is_there": lambda s: nowhere(s, "gpu_type", None),
+        "model_family_is_there": lambda s: nowhere(s, "model_family", None),
+        "energy_cost_is_there": rare_then_gone,
+        "duration_s_is_there": lambda s: nowhere(s, "duration_us", 0),
         "required_values_are_there": lambda s: put(part(s), "cluster", None),
         "kinds_are_known": lambda s: put(part(s), "kind", "gift"),
         "meters_are_known": lambda s: put(part(s), "meter", "gpu_day"),
@@ -406,6 +429,28 @@ def test_a_decimal_limit_is_exact(feed, gate):
     rows = {"of": ["at", "beyond"], gate.measure: pa.array([limit, limit + beyond], AMOUNT)}
     [finding] = judge([gate], pa.table(rows))
     assert finding.found == f"{plain(limit + beyond)} for beyond"
+
+
+def test_a_field_that_no_row_is_to_have_any_more_can_be_accepted(copy):
+    nowhere(copy, "gpu_type", None)
+    assert judged(copy, "usage").stops
+    accepted = but(copy, accepted_fields_gone="gpu_type")
+    assert not judged(accepted, "usage").stops
+
+
+def test_a_field_that_only_some_rows_have_may_be_missing(copy):
+    """A third of the rows of the days before has it: a day without it is no surprise."""
+    rows = pq.read_metadata(part(copy)).num_rows
+    for back in range(1, 5):
+        day = DAY - timedelta(days=back)
+        put(usage_part(copy.landing_dir, day, day), "energy_cost", Decimal(1), rows // 3)
+    nowhere(copy, "energy_cost", None)
+    assert not judged(copy, "usage").stops
+
+
+def test_an_unknown_field_cannot_be_accepted(landed):
+    with pytest.raises(ValueError, match="gpu is none of kind, gpu_type"):
+        but(landed, accepted_fields_gone="gpu")
 
 
 def test_a_first_week_has_nothing_to_compare_and_says_so(landed):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from datetime import date, timedelta
 
 import pytest
 
-from orchestration.seeds import SeedError, stage_seeds
+from orchestration.seeds import SeedError, check_adjustments, stage_seeds
 from orchestration.settings import PROJECT_ROOT
 
 
@@ -38,6 +39,28 @@ def test_adjustments_may_be_absent(seeds, tmp_path):
     stage_seeds(seeds, tmp_path / "staged")
     staged = tmp_path / "staged" / "contracts" / "adjustments.csv"
     assert staged.read_text(encoding="utf-8").startswith("adjustment_id,customer_id,posted_on")
+
+
+@pytest.mark.parametrize(
+    ("anchor", "opening", "first_cycle"),
+    [
+        (15, date(2026, 1, 15), date(2026, 1, 15)),
+        (15, date(2026, 1, 14), date(2025, 12, 15)),
+        (1, date(2026, 3, 31), date(2026, 3, 1)),
+        (28, date(2026, 3, 1), date(2026, 2, 28)),
+    ],
+)
+def test_an_adjustment_before_the_first_cycle_is_named(anchor, opening, first_cycle):
+    def tables(posted_on):
+        return {
+            "customers": [{"customer_id": "acme", "billing_anchor_day": anchor}],
+            "adjustments": [{"row": 2, "customer_id": "acme", "posted_on": posted_on}],
+        }
+
+    check_adjustments(tables(first_cycle), opening)
+    too_early = first_cycle - timedelta(days=1)
+    with pytest.raises(SeedError, match=f"row 2: column posted_on: {too_early} .* {first_cycle}"):
+        check_adjustments(tables(too_early), opening)
 
 
 @pytest.mark.parametrize(

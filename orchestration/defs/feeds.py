@@ -4,10 +4,13 @@ A feed never cleans. Curing, de-duplicating and pricing belong to the models, so
 twice always leaves the same rows.
 """
 
+import errno
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 
 import dagster as dg
+import duckdb
 
 from orchestration.connectors.live import price_source
 from orchestration.connectors.wanted import LiveFeed
@@ -35,6 +38,31 @@ COMPLETE = "delivery_is_complete"
 
 # A feed may be asked again when its store does not answer; a failed check is a fact, not a flake.
 RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
+
+# The seeds, a setting, a fault of the job itself: asking again gives the same answer.
+_LASTING = (ValueError, TypeError, LookupError, AttributeError, AssertionError, duckdb.Error)
+_LASTING_NUMBERS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+)
+
+
+@contextmanager
+def at_once_if_it_lasts() -> Iterator[None]:
+    """Fail without a retry for what no retry cures: a full disk, a broken seed, a wrong setting.
+
+    Raises:
+        dagster.Failure: instead of such an error. Any other passes as it is, to be tried again.
+    """
+    try:
+        yield
+    except Exception as error:
+        lasts = isinstance(error, _LASTING) or (
+            isinstance(error, OSError) and error.errno in _LASTING_NUMBERS
+        )
+        if not lasts:
+            raise
+        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+
 
 # Deliveries are due by 01:30, the night begins at 02:30: at 03:30 each feed must have been landed in
 # it. A window as long as a day would let the night before count, and show a missed one a day late.
@@ -71,6 +99,13 @@ def usage(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """GPU usage as it was metered: one row per slice, landed by usage day and delivery day."""
+    with at_once_if_it_lasts():
+        yield from _land_usage_of(context)
+
+
+def _land_usage_of(
+    context: dg.AssetExecutionContext,
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     source = usage_source(settings)
     deliveries = []
     with writer_lock(settings):
@@ -150,26 +185,27 @@ def _price_feed(
     def feed(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        days = asked_days(context)
-        source = price_source(settings, live, days[0], days[-1])
-        with writer_lock(settings):
-            prepare_landing(settings.landing_dir)
-            delivery = land(source, settings.landing_dir, max_bytes=settings.max_delivery_bytes)
-        yield dg.MaterializeResult(
-            metadata={
-                "dagster/row_count": delivery.landed_rows,
-                "delivered_rows": delivery.delivered_rows,
-                "set_aside_rows": delivery.rejected_rows,
-                "set_aside_by_reason": dict(delivery.rejected_by_reason),
-            }
-        )
-        problem = _refusal(delivery.feed, None)
-        yield dg.AssetCheckResult(
-            check_name=COMPLETE,
-            passed=problem is None,
-            metadata={"problem": problem or "none"},
-            description=problem,
-        )
+        with at_once_if_it_lasts():
+            days = asked_days(context)
+            source = price_source(settings, live, days[0], days[-1])
+            with writer_lock(settings):
+                prepare_landing(settings.landing_dir)
+                delivery = land(source, settings.landing_dir, max_bytes=settings.max_delivery_bytes)
+            yield dg.MaterializeResult(
+                metadata={
+                    "dagster/row_count": delivery.landed_rows,
+                    "delivered_rows": delivery.delivered_rows,
+                    "set_aside_rows": delivery.rejected_rows,
+                    "set_aside_by_reason": dict(delivery.rejected_by_reason),
+                }
+            )
+            problem = _refusal(delivery.feed, None)
+            yield dg.AssetCheckResult(
+                check_name=COMPLETE,
+                passed=problem is None,
+                metadata={"problem": problem or "none"},
+                description=problem,
+            )
 
     return feed
 

@@ -11,6 +11,16 @@ Check = Literal["schema", "ranges", "volume", "freshness", "unmapped_share"]
 FeedKey = Literal["usage", "energy_price", "energy_mix", "gpu_price", "fx_rate"]
 
 
+OPTIONAL_FIELDS = {
+    "kind": "kind",
+    "gpu_type": "metadata.gpu_type",
+    "model_family": "metadata.model_family",
+    "energy_cost": "metadata.energy_cost",
+    "duration_s": "metadata.duration_s",
+}
+"""Fields that a row may do without, and where a delivered row has them."""
+
+
 @dataclass(frozen=True)
 class Gate:
     """One expectation of Great Expectations over one measure of a profile.

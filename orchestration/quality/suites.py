@@ -15,7 +15,15 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from orchestration.landing.events import DAYS_BACK
-from orchestration.quality.gate import Check, FeedKey, Gate, between, equal, ordered
+from orchestration.quality.gate import (
+    OPTIONAL_FIELDS,
+    Check,
+    FeedKey,
+    Gate,
+    between,
+    equal,
+    ordered,
+)
 from orchestration.settings import Settings
 
 FEEDS: tuple[FeedKey, ...] = ("usage", "energy_price", "energy_mix", "gpu_price", "fx_rate")
@@ -50,6 +58,8 @@ LOOK = "Ask who delivers the feed"
 def suite(feed: FeedKey, settings: Settings) -> tuple[Gate, ...]:
     """The gates of a feed under the given settings."""
     gates = [_columns_and_types(), *_RANGES[feed]]
+    if feed == "usage":
+        gates += _fields_are_there(settings.fields_gone)
     gates += _usage_volume() if feed == "usage" else _snapshot_volume()
     gates += _within_limits(feed, settings)
     if feed == "usage":
@@ -83,6 +93,26 @@ def _columns_and_types() -> Gate:
         "Every landed file has the declared columns and types",
         LAND_AGAIN,
     )
+
+
+def _fields_are_there(gone: frozenset[str]) -> list[Gate]:
+    """A renamed optional field would else be billed as if no row had it, by its default."""
+    return [
+        between(
+            "schema",
+            f"{field}_is_there",
+            "error",
+            f"rows_with_{field}",
+            "Some row corrects another, if rows name what they correct"
+            if field == "kind"
+            else f"Some row has {place}, which most rows of the last deliveries had",
+            f"Was {place} renamed by its producer? Have the day delivered again; if no row is to "
+            f"have it any more, say so with ACCEPTED_FIELDS_GONE={field}",
+            at_least=1,
+        )
+        for field, place in OPTIONAL_FIELDS.items()
+        if field not in gone
+    ]
 
 
 def _required_values() -> Gate:

@@ -10,21 +10,27 @@ import glob
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from orchestration.landing import files
 from orchestration.landing.engine import connect
 from orchestration.landing.events import KINDS, METERS
 from orchestration.landing.files import Delivery, landed_delivery, usage_part
+from orchestration.quality.gate import OPTIONAL_FIELDS
 from orchestration.quality.measures import AMOUNT, SCHEMA, columns_found, ratio, share, times
 from orchestration.quality.wanted import Wanted
 
 FEWEST_TO_COMPARE = 100
 """Usual rows below which a change in their number says nothing."""
 WEEKS_BACK = 4
+_DELIVERIES_BACK = 4
+_SAMPLED_ROWS = 100_000
+_FEWEST_REFERENCES = 5
 _MS_PER_HOUR = Decimal(3_600_000)
 
 PROFILE = pa.schema(
@@ -32,6 +38,7 @@ PROFILE = pa.schema(
         *SCHEMA,
         ("rows", pa.int64()),
         ("recorded_rows", pa.int64()),
+        *((f"rows_with_{field}", pa.int64()) for field in OPTIONAL_FIELDS),
         ("empty_cells", pa.int64()),
         ("unknown_kinds", pa.int64()),
         ("unknown_meters", pa.int64()),
@@ -68,6 +75,13 @@ _REQUIRED = (
     "payload_hash",
 )
 
+_HAD = """
+        count(*) filter (where landed.kind <> 'usage') as has_kind,
+        count(landed.gpu_type) as has_gpu_type,
+        count(landed.model_family) as has_model_family,
+        count(landed.energy_cost) as has_energy_cost,
+        count(*) filter (where landed.duration_us > 0) as has_duration_s"""
+
 _MEASURES = f"""
     select
         parts.delivery_day as delivery_day,
@@ -85,6 +99,8 @@ _MEASURES = f"""
         ) as misplaced_rows,
         min(parts.delivery_day - landed.usage_day) as newest_age_days,
         max(parts.delivery_day - landed.usage_day) as oldest_age_days,
+        {_HAD},
+        count(landed.corrects_event_id) as corrects_another,
         max(landed.quantity::decimal(38, 6) * case landed.meter
             when 'gpu_millisecond' then 1
             when 'gpu_second' then 1000
@@ -120,14 +136,18 @@ def usage_profile(landing: Path, wanted: Wanted, delivery_days: Sequence[date]) 
     landed = {day: record for day, record in records.items() if record and record.landed_rows}
     found = {day: columns_found(_parts(landing, day).values(), files.USAGE) for day in landed}
     whole = [day for day, columns in found.items() if columns.as_declared]
-    measured = {row["delivery_day"]: row for row in _measure(landing, wanted, whole)}
-    usual = _UsualRows(landing)
+    with files.staging(landing, "gates") as spill, connect(spill) as connection:
+        measured = {
+            row["delivery_day"]: row for row in _measure(connection, landing, wanted, whole)
+        }
+        usual = _Usual(connection, landing)
+        usually = {day: usual.fields(day) for day in landed}
     rows = []
     for day, record in sorted(landed.items()):
         row: dict[str, Any] = dict(measured.get(day, {}))
         total = row.get("rows", 0)
         largest_ms = row.pop("largest_slice_ms", None)
-        usual_rows = usual.of(day)
+        usual_rows = usual.rows(day)
         row |= {
             "of": day.isoformat(),
             "landed_columns": found[day].landed,
@@ -143,6 +163,13 @@ def usage_profile(landing: Path, wanted: Wanted, delivery_days: Sequence[date]) 
             if usual_rows is not None and usual_rows >= FEWEST_TO_COMPARE
             else None,
         }
+        # Without `kind` a correction would be billed as use; what it corrects still gives it away.
+        if row.pop("corrects_another", 0) >= _FEWEST_REFERENCES:
+            usually[day].add("kind")
+        for field in OPTIONAL_FIELDS:
+            had = row.pop(f"has_{field}", None)
+            enough = field == "kind" or total >= FEWEST_TO_COMPARE
+            row[f"rows_with_{field}"] = had if field in usually[day] and enough else None
         for what in ("customers", "clusters", "accelerators"):
             row[f"unknown_{what}_share"] = share(row.pop(f"unknown_{what}", 0), total)
         rows.append({name: row.get(name) for name in PROFILE.names})
@@ -158,7 +185,9 @@ def _parts(landing: Path, day: date) -> dict[date, Path]:
     return {usage_day: path for usage_day, path in parts.items() if path.exists()}
 
 
-def _measure(landing: Path, wanted: Wanted, days: Iterable[date]) -> list[dict[str, Any]]:
+def _measure(
+    connection: duckdb.DuckDBPyConnection, landing: Path, wanted: Wanted, days: Iterable[date]
+) -> list[dict[str, Any]]:
     parts = [
         {"filename": str(path), "usage_day": usage_day, "delivery_day": day}
         for day in days
@@ -166,33 +195,72 @@ def _measure(landing: Path, wanted: Wanted, days: Iterable[date]) -> list[dict[s
     ]
     if not parts:
         return []
-    with files.staging(landing, "gates") as spill, connect(spill) as connection:
-        connection.register("parts", pa.Table.from_pylist(parts))
-        for name, known in (
-            ("customers", wanted.customers),
-            ("clusters", wanted.clusters),
-            ("accelerators", wanted.accelerators),
-        ):
-            connection.register(name, pa.table({"known": pa.array(sorted(known), pa.string())}))
-        paths = [glob.escape(str(part["filename"])) for part in parts]
-        return connection.sql(_MEASURES, params={"files": paths}).to_arrow_table().to_pylist()
+    connection.register("parts", pa.Table.from_pylist(parts))
+    for name, known in (
+        ("customers", wanted.customers),
+        ("clusters", wanted.clusters),
+        ("accelerators", wanted.accelerators),
+    ):
+        connection.register(name, pa.table({"known": pa.array(sorted(known), pa.string())}))
+    paths = [glob.escape(str(part["filename"])) for part in parts]
+    return connection.sql(_MEASURES, params={"files": paths}).to_arrow_table().to_pylist()
 
 
-class _UsualRows:
-    """How many rows a delivery usually has: the median of the same weekday in the last weeks."""
+class _Usual:
+    """What deliveries usually are, by the records and the first rows of earlier ones."""
 
-    def __init__(self, landing: Path) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, landing: Path) -> None:
+        self._connection = connection
         self._landing = landing
-        self._rows: dict[date, int | None] = {}
+        self._records: dict[date, Delivery | None] = {}
+        self._fields: dict[date, set[str]] = {}
 
-    def of(self, day: date) -> int | None:
-        """None if none of these weeks has a delivery that could be used."""
-        earlier = [self._delivered(day - timedelta(weeks=n)) for n in range(1, WEEKS_BACK + 1)]
-        counts = sorted(rows for rows in earlier if rows is not None)
+    def rows(self, day: date) -> int | None:
+        """The median of the rows delivered on the same weekday in the last weeks.
+
+        None if none of these weeks has a delivery that could be used.
+        """
+        earlier = [self._record(day - timedelta(weeks=n)) for n in range(1, WEEKS_BACK + 1)]
+        counts = sorted(record.delivered_rows for record in earlier if record)
         return counts[len(counts) // 2] if counts else None
 
-    def _delivered(self, day: date) -> int | None:
-        if day not in self._rows:
-            record: Delivery | None = landed_delivery(self._landing, "usage", day)
-            self._rows[day] = record.delivered_rows if record and not record.problem else None
-        return self._rows[day]
+    def fields(self, day: date) -> set[str]:
+        """The optional fields that half of the rows or more had in each of the last deliveries.
+
+        None of them if there were fewer than four in as many weeks that are large enough.
+        """
+        earlier = (day - timedelta(days=n) for n in range(1, 7 * WEEKS_BACK + 1))
+        large = (
+            each
+            for each in earlier
+            if (record := self._record(each)) and record.landed_rows >= FEWEST_TO_COMPARE
+        )
+        last = list(islice(large, _DELIVERIES_BACK))
+        if len(last) < _DELIVERIES_BACK:
+            return set()
+        return set.intersection(*(self._mostly_there(each) for each in last))
+
+    def _record(self, day: date) -> Delivery | None:
+        if day not in self._records:
+            record = landed_delivery(self._landing, "usage", day)
+            self._records[day] = record if record and not record.problem else None
+        return self._records[day]
+
+    def _mostly_there(self, day: date) -> set[str]:
+        """The fields that most rows of a delivery have, by a sample of its rows."""
+        if day not in self._fields:
+            paths = sorted(
+                _parts(self._landing, day).values(), key=lambda path: path.stat().st_size
+            )
+            self._fields[day] = set()
+            # A damaged file is for the gates of its own delivery to name.
+            if paths and columns_found(paths, files.USAGE).as_declared:
+                [(rows, *had)] = self._connection.execute(
+                    f"select count(*), {_HAD} from (from read_parquet($1, "
+                    f"hive_partitioning = false) limit {_SAMPLED_ROWS}) as landed",
+                    [[glob.escape(str(path)) for path in reversed(paths)]],
+                ).fetchall()
+                for field, count in zip(OPTIONAL_FIELDS, had, strict=True):
+                    if 2 * count >= rows:
+                        self._fields[day].add(field)
+        return self._fields[day]

@@ -150,7 +150,7 @@ def bill_apart(settings: Settings, first: date, last: date, run_id: str) -> Path
         NotBilled: dbt or a control failed.
         NotPublishable: a control failed that did not stop dbt.
     """
-    with billing_run(settings, first, last) as run:
+    with billing_run(settings, first, last, of_a_window=True) as run:
         _run_dbt(settings, run.dbt_arguments)
     target = Path(settings.dbt_environment()["DBT_TARGET_PATH"])
     manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
