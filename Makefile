@@ -11,7 +11,7 @@ FOCUS_PYTHON ?= $(shell for python in python3.12 python3.13 $(HOME)/.pyenv/versi
 # Handed on through the environment, so that no shell reads what an id contains.
 export LINE ACTION REASON CUSTOMER SCENARIO HISTORY BASE
 
-.PHONY: run test test-slow fuzz bill explain replay import check-catalog settle lint focus-validator focus-gate ui portal docs board
+.PHONY: run test test-slow fuzz bill explain replay import check-catalog settle bench lint focus-validator focus-gate ui portal docs board
 
 .venv/.installed: requirements.lock
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" || { echo "Python 3.11 is needed; name it with PYTHON=..."; exit 1; }
@@ -94,6 +94,11 @@ check-catalog: .venv/.installed
 settle: .venv/.installed
 	@test -n "$$ACTION" && test -n "$$REASON" || { echo "Usage: make settle ACTION=<action_id> REASON=<what was done>"; exit 2; }
 	@$(BIN)/python -m orchestration.delivery settle --reason "$$REASON" "$$ACTION"
+
+## bench: measure a night of SIZE (100k, 1m, 10m, 50m) beside its limit and its peers, and show it
+bench: .venv/.installed
+	@$(BIN)/python -m benchmarks.night $(or $(BENCH_DIR),data/bench) --size $(or $(SIZE),100k) --turns $(or $(TURNS),5)
+	@$(BIN)/python -m benchmarks.report
 
 ## ui: the Dagster UI on http://127.0.0.1:3000
 ui: .venv/.installed
