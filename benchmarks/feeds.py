@@ -6,8 +6,8 @@ its plan, its workloads, its spellings. What a line holds is a function of the d
 number alone, so the same arguments give the same bytes (with the pinned DuckDB, whose hash it is).
 
 Of the lines, 5 % repeat an earlier one (a tenth of them one of the day before; one in a thousand
-with another quantity, which is a conflict), 10 % are late by 1 to 20 days, 0.5 % are bad, in every
-way that the sample knows. A tenth of the customers cause a third of the use.
+with another quantity, which is a conflict), 10 % are late by 1 to 20 days unless told otherwise,
+0.5 % are bad, in seven ways. A tenth of the customers cause a third of the use.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ class Volume:
     """Delivery days before it; late rows reach back 20 days."""
     history_events: int = 1_000
     """Lines of each of them."""
+    late_percent: int = 10
+    """Of a hundred lines, how many were used on an earlier day."""
 
     @property
     def first_day(self) -> date:
@@ -235,7 +237,7 @@ kinds as (
         list_extract(families, 1 + (hash(d, n, 'family') % len(families))::int) as family,
         list_extract(gpus, 1 + (hash(d, n, 'gpus') % len(gpus))::int) as gpu_count,
         d - case
-            when hash(d, n, 'late') % 100 >= 10 then 0
+            when hash(d, n, 'late') % 100 >= $late_percent then 0
             when hash(d, n, 'delay') % 100 < 55 then 1 + (hash(d, n, 'days') % 2)::int
             when hash(d, n, 'delay') % 100 < 83 then 3 + (hash(d, n, 'days') % 5)::int
             else 8 + (hash(d, n, 'days') % 13)::int
@@ -343,6 +345,7 @@ def write_usage(folder: Path, day: date, volume: Volume) -> Path:
                     "dedicated": _DEDICATED,
                     "dedicated_until": DEDICATED_CLUSTERS * len(COMPANIES),
                     "ways": _WAYS,
+                    "late_percent": volume.late_percent,
                 },
             ).to_arrow_table()
             column = lines["line"].cast(pa.large_string()).combine_chunks()

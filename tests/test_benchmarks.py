@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from benchmarks import night, stages
+from benchmarks import night, report, stages
 from benchmarks.feeds import Volume, write_all, write_usage
 from benchmarks.limit import Job, by_day, by_hour, landing
 from benchmarks.measure import Failed, measure
@@ -153,3 +153,24 @@ def test_a_night_is_measured_stage_by_stage(tmp_path, monkeypatch):
     )
     assert found["whole"]["cpu_s"] > found["stages"]["bill"]["cpu_s"]
     assert not folder.exists()
+
+
+def test_the_document_shows_what_was_measured():
+    text = report.DOCUMENT.read_text(encoding="utf-8")
+    assert report.written(text, report.results()) == text
+
+
+def test_a_missed_target_is_called_missed():
+    night = {"events": 10_000_000, "turns_of": {}}
+    for name, spent in {"event pass": 15.1, "limit, days": 10.0, "limit, hours": 12.0}.items():
+        night["turns_of"][name] = {"cpu_s": [spent] * 3}
+    night["turns_of"] |= {"landing": {"cpu_s": [33.0]}, "limit, landing": {"cpu_s": [20.0]}}
+    night["whole"] = {"cpu_s": 2.5 * 30 + 15.0}
+    said = {
+        row.split(" | ")[0]: row.rsplit(" | ", 1)[1]
+        for row in report.targets({"10m": night}).splitlines()
+    }
+    assert said["| event pass at 10 M lines"] == "**missed** |"
+    assert said["| whole night at 10 M lines"] == "met |"
+    assert said["| landing JSONL.gz, with rejection"] == "met |"
+    assert said["| fixed part of a night"] == " |"

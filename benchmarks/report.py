@@ -1,0 +1,339 @@
+"""Shows what was measured: ``python -m benchmarks.report`` rewrites the figures in the document.
+
+Every table of ``docs/performance.md`` between ``<!-- name -->`` and ``<!-- end -->``, and its
+picture, come from ``benchmarks/results``; the sentences around them are written by people.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from benchmarks.night import RESULTS, SIZES
+from orchestration.settings import PROJECT_ROOT
+
+DOCUMENT = PROJECT_ROOT / "docs" / "performance.md"
+PICTURE = PROJECT_ROOT / "docs" / "performance.svg"
+
+Results = dict[str, dict[str, Any]]
+
+STAGES = {
+    "land_usage": "landing of usage",
+    "land_prices": "landing of prices",
+    "gates": "gates",
+    "bill": "dbt: plan, models, tests",
+    "publish": "publication",
+    "pages": "gauge pages, finance's page",
+}
+TURNS = {
+    "event pass": "the job's event pass (dbt)",
+    "limit, days": "limit: one query, by the day",
+    "limit, hours": "limit: one query, by the hour",
+    "polars": "polars",
+    "pandas": "pandas",
+    "spark": "Spark, local",
+    "landing": "the job's landing",
+    "limit, landing": "limit: JSON to Parquet",
+}
+
+
+def results() -> Results:
+    """Everything that was measured, by the name of its file."""
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(RESULTS.glob("*.json"))
+    }
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _nights(found: Results) -> list[dict[str, Any]]:
+    return [found[size] for size in SIZES if size in found]
+
+
+def _size(night: dict[str, Any]) -> str:
+    return f"{night['events'] / 1e6:g} M"
+
+
+def _median(night: dict[str, Any], name: str) -> float:
+    return statistics.median(night["turns_of"][name]["cpu_s"])
+
+
+def machines(found: Results) -> str:
+    """The machine and the versions, and how busy it was."""
+    rows = []
+    for name, night in found.items():
+        if not (m := night.get("machine")):
+            continue
+        rows.append(
+            [
+                name,
+                f"{m['processor']}, {m['cores']} cores, {m['memory_gb']} GB",
+                f"{m['system']}, Linux {m['kernel']}",
+                f"{m['python']}, {m['duckdb']}, {m['dbt-core']}, {m['dagster']}, {m['pyarrow']}",
+                f"{m['load_at_start']}",
+            ]
+        )
+    versions = "Python, DuckDB, dbt, Dagster, pyarrow"
+    return _table(["figures", "machine", "system", versions, "load at the start"], rows)
+
+
+def stages(found: Results) -> str:
+    """Every stage of every night."""
+    rows = []
+    for night in _nights(found):
+        for stage, label in STAGES.items():
+            rows.append([_size(night), label, *_figures(night["stages"][stage])])
+        rows.append([_size(night), "**the whole night**, `make bill`", *_figures(night["whole"])])
+    return _table(["lines", "stage", "wall s", "CPU s", "peak MB", "lines a CPU second"], rows)
+
+
+def _figures(stage: dict[str, Any]) -> list[str]:
+    return [
+        f"{stage['wall_s']:,.1f}",
+        f"{stage['cpu_s']:,.1f}",
+        f"{stage['peak_mb']:,}",
+        f"{stage['rows_per_cpu_s']:,}",
+    ]
+
+
+def dbt(found: Results) -> str:
+    """What dbt did, by group, in CPU seconds."""
+    nights = _nights(found)
+    groups = list(dict.fromkeys(group for night in nights for group in night["dbt"]))
+    rows = [[group, *(f"{night['dbt'].get(group, 0):.1f}" for night in nights)] for group in groups]
+    return _table(["CPU seconds of dbt", *map(_size, nights)], rows)
+
+
+def turns(found: Results) -> str:
+    """The event pass and landing, beside their limits and peers."""
+    rows = []
+    for night in _nights(found):
+        for name, label in TURNS.items():
+            turn = night["turns_of"].get(name)
+            if turn is None:
+                continue
+            if "skipped" in turn:
+                rows.append([_size(night), label, "not run: " + turn["skipped"], "", "", ""])
+                continue
+            limit = "limit, landing" if "landing" in name else "limit, days"
+            spent, least = _median(night, name), _median(night, limit)
+            rows.append(
+                [
+                    _size(night),
+                    label,
+                    f"{spent:.2f}",
+                    f"{len(turn['cpu_s'])}",
+                    f"{turn['peak_mb']:,}",
+                    f"{spent / least:.1f}",
+                ]
+            )
+    return _table(["lines", "what", "CPU s, median", "of", "peak MB", "times its limit"], rows)
+
+
+def targets(found: Results) -> str:
+    """Every target of speed and scale, what was measured, and whether it is met."""
+    rows = [
+        [name, target, said, "" if met is None else ("met" if met else "**missed**")]
+        for name, target, (said, met) in _targets(found)
+    ]
+    return _table(["target", "at most", "measured", ""], rows)
+
+
+Verdict = tuple[str, bool | None]
+_UNKNOWN: Verdict = ("not measured", None)
+
+
+def _targets(found: Results) -> list[tuple[str, str, Verdict]]:
+    large = found.get("10m")
+    return [
+        ("event pass at 10 M lines", "1.5 x the limit query", _event_pass(large)),
+        ("whole night at 10 M lines", "2.5 x the limit + 15 CPU s", _whole(large)),
+        ("peak memory at 50 M lines", "4 GiB, spilling", _memory(found.get("50m"))),
+        ("ten times the events, 1 M to 10 M", "11 x", _tenfold(found)),
+        ("a night after 400 days, against 30", "1.1 x", _history(found)),
+        ("365-day backfill, one run, against 30 days", "1.2 x 365/30", _backfill(found)),
+        ("ledger day of 100,000 customers", "2 CPU s", _ledger(found)),
+        ("landing JSONL.gz, with rejection", "at least 300,000 rows a CPU s", _landing(large)),
+        ("fixed part of a night", "15 CPU s", _start(found)),
+    ]
+
+
+def _event_pass(night: dict[str, Any] | None) -> Verdict:
+    if not night:
+        return _UNKNOWN
+    spent, day = _median(night, "event pass"), _median(night, "limit, days")
+    hour = _median(night, "limit, hours")
+    said = (
+        f"{spent / day:.1f} x ({spent:.1f} against {day:.1f} CPU s; {spent / hour:.1f} x by hour)"
+    )
+    return said, spent / day <= 1.5
+
+
+def _whole(night: dict[str, Any] | None) -> Verdict:
+    if not night:
+        return _UNKNOWN
+    limit = sum(_median(night, name) for name in ("limit, days", "limit, landing"))
+    spent = night["whole"]["cpu_s"]
+    allowed = 2.5 * limit + 15
+    said = f"{spent:.0f} CPU s; limit with reading JSON {limit:.1f}, so {allowed:.0f} allowed"
+    return said, spent <= allowed
+
+
+def _memory(night: dict[str, Any] | None) -> Verdict:
+    if not night:
+        return _UNKNOWN
+    peak = max(stage["peak_mb"] for stage in [*night["stages"].values(), night["whole"]])
+    return f"{peak:,} MB at memory_limit {night['memory_limit']}", peak <= 4096
+
+
+def _tenfold(found: Results) -> Verdict:
+    if not {"1m", "10m"} <= set(found):
+        return _UNKNOWN
+    factor = found["10m"]["whole"]["cpu_s"] / found["1m"]["whole"]["cpu_s"]
+    return f"{factor:.1f} x", factor <= 11
+
+
+def _history(found: Results) -> Verdict:
+    history = found.get("history")
+    if not history or "ratio" not in history:
+        return "`python -m benchmarks.history`", None
+    return f"{history['ratio']:.2f} x", history["ratio"] <= 1.1
+
+
+def _backfill(found: Results) -> Verdict:
+    if "backfill" not in found:
+        return _UNKNOWN
+    days = found["backfill"]["days"]
+    factor = days["365"]["cpu_s"] / days["30"]["cpu_s"]
+    said = f"{factor:.1f} x ({days['365']['cpu_s']:.0f} against {days['30']['cpu_s']:.0f} CPU s)"
+    return said, factor <= 1.2 * 365 / 30
+
+
+def _ledger(found: Results) -> Verdict:
+    if "customers" not in found:
+        return _UNKNOWN
+    spent = found["customers"]["groups"]["ledger"]
+    wallets = found["customers"]["ledger"].get("int_wallet_days", 0)
+    return f"{spent:.1f} CPU s, of them {wallets:.1f} in int_wallet_days", spent <= 2
+
+
+def _landing(night: dict[str, Any] | None) -> Verdict:
+    if not night:
+        return _UNKNOWN
+    spent, least = _median(night, "landing"), _median(night, "limit, landing")
+    rate, possible = night["events"] / spent, night["events"] / least
+    return f"{rate:,.0f} (the limit: {possible:,.0f})", rate >= 300_000
+
+
+def _start(found: Results) -> Verdict:
+    if "start" not in found:
+        return _UNKNOWN
+    spent = statistics.median(found["start"]["smallest_night_cpu_s"])
+    return f"{spent:.1f} CPU s for a night of 500 lines", spent <= 15
+
+
+def start(found: Results) -> str:
+    """Where the fixed part of a night goes."""
+    if "start" not in found:
+        return "not measured"
+    smallest = found["start"]
+    rows = [
+        ["start-up of the job, no dbt manifest yet", f"{smallest['without_manifest_cpu_s']:.1f}"],
+        [
+            "start-up of the job, with a manifest",
+            f"{statistics.median(smallest['with_manifest_cpu_s']):.1f}",
+        ],
+        *(
+            [f"{STAGES[stage]}, a process of its own", f"{spent:.1f}"]
+            for stage, spent in smallest["stages"].items()
+        ),
+        *([f"of it dbt: {group}", f"{spent:.1f}"] for group, spent in smallest["dbt"].items()),
+        [
+            "**the whole night** of 500 lines, `make bill`",
+            f"{statistics.median(smallest['smallest_night_cpu_s']):.1f}",
+        ],
+    ]
+    return _table(["fixed part", "CPU s"], rows)
+
+
+SECTIONS: dict[str, Callable[[Results], str]] = {
+    section.__name__: section for section in (machines, targets, stages, dbt, turns, start)
+}
+
+
+def written(text: str, found: Results) -> str:
+    """The document with every table made anew."""
+    for name, section in SECTIONS.items():
+        begin, end = f"<!-- {name} -->\n", "\n<!-- end -->"
+        if text.count(begin) != 1:
+            raise ValueError(f"{DOCUMENT.name} must have one {begin.strip()}, and an end after it")
+        before, _, rest = text.partition(begin)
+        text = before + begin + section(found) + end + rest.partition(end)[2]
+    return text
+
+
+def picture(found: Results) -> alt.HConcatChart:
+    """The event pass and landing beside their limits and peers, in CPU seconds per million lines."""
+    colors = alt.Scale(domain=["the job", "limit", "peer"], range=["#1f5fa8", "#7a9a3a", "#b9b9b9"])
+    charts = []
+    for title, of in (
+        ("Event pass", ["event pass", "limit, days", "limit, hours", "polars", "pandas", "spark"]),
+        ("Landing", ["landing", "limit, landing"]),
+    ):
+        rows = [
+            {
+                "lines": f"{_size(night)} lines",
+                "what": TURNS[name],
+                "cpu": round(_median(night, name) / night["events"] * 1e6, 3),
+                "kind": "limit"
+                if name.startswith("limit")
+                else "the job"
+                if name in ("event pass", "landing")
+                else "peer",
+            }
+            for night in _nights(found)
+            for name in of
+            if night["turns_of"].get(name, {}).get("cpu_s")
+        ]
+        bars = (
+            alt.Chart(pd.DataFrame(rows))
+            .mark_bar()
+            .encode(
+                x=alt.X("cpu:Q", title="CPU seconds per million lines"),
+                y=alt.Y("what:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
+                color=alt.Color("kind:N", scale=colors, title=None, sort=None),
+            )
+            .properties(width=300, height=alt.Step(18))
+        )
+        labels = bars.mark_text(align="left", dx=3).encode(
+            text=alt.Text("cpu:Q", format=".2f"), color=alt.value("#333333")
+        )
+        charts.append(
+            alt.layer(bars, labels)
+            .facet(row=alt.Row("lines:N", sort=None, title=None))
+            .resolve_scale(y="independent")
+            .properties(title=title)
+        )
+    return alt.hconcat(*charts).configure_view(stroke=None)
+
+
+def main() -> None:
+    """Rewrite the document and its picture."""
+    found = results()
+    DOCUMENT.write_text(written(DOCUMENT.read_text(encoding="utf-8"), found), encoding="utf-8")
+    if _nights(found):
+        picture(found).save(PICTURE)
+    print(DOCUMENT.relative_to(PROJECT_ROOT))
+
+
+if __name__ == "__main__":
+    main()

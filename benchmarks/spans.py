@@ -1,0 +1,119 @@
+"""What does not show in one night: ``python -m benchmarks.spans FOLDER backfill|customers|start``.
+
+``backfill``: 365 delivery days billed as one run, against 30. ``customers``: the ledger day of
+100,000 customers. ``start``: what a night costs that has nothing to do with its size. Each writes
+``benchmarks/results/<name>.json``. A night after 400 days is ``benchmarks.history``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks.feeds import Volume, write_all
+from benchmarks.machine import machine
+from benchmarks.night import Bench, by_group, dbt_nodes, prepare, write_results
+from orchestration.sample import OPENS_ON
+
+BACKFILLS = (30, 365)
+LINES_A_DAY = 2_000
+
+
+def backfill(folder: Path) -> dict[str, Any]:
+    """Bill so many days from nothing, each as one run of the whole job."""
+    found: dict[str, Any] = {"lines_a_day": LINES_A_DAY, "customers": 100, "days": {}}
+    for days in BACKFILLS:
+        last = OPENS_ON + timedelta(days=days - 1)
+        volume = Volume(LINES_A_DAY, 100, last, days - 1, LINES_A_DAY)
+        bench = _bench(folder / f"{days}", volume)
+        bench.stage("start_up", volume.first_day, last)
+        run = bench.whole(volume.first_day, last)
+        found["days"][str(days)] = _taken(run.cpu_s, run.wall_s, run.peak_mb)
+        shutil.rmtree(bench.folder)
+    return found
+
+
+def customers(folder: Path) -> dict[str, Any]:
+    """The ledger of one more day of many customers, of which no row is late."""
+    volume = Volume(1_000_000, 100_000, date(2026, 1, 7), 2, 1_000, late_percent=0)
+    bench = _bench(folder / "customers", volume)
+    prepare(bench)
+    for stage in ("land_prices", "land_usage", "gates"):
+        bench.stage(stage, volume.night, volume.night)
+    run = bench.stage("bill", volume.night, volume.night)
+    nodes = dbt_nodes(bench, run)
+    ledger = sorted((n for n in nodes if n[0] == "ledger"), key=lambda n: -n[2])
+    published = bench.stage("publish", volume.night, volume.night)
+    shutil.rmtree(bench.folder)
+    return {
+        "events": volume.events,
+        "customers": volume.customers,
+        "bill": _taken(run.cpu_s, run.wall_s, run.peak_mb),
+        "publish": _taken(published.cpu_s, published.wall_s, published.peak_mb),
+        "groups": by_group(nodes),
+        "ledger": {name: round(spent, 2) for _, name, spent in ledger},
+    }
+
+
+def start(folder: Path) -> dict[str, Any]:
+    """Start-up without and with a manifest, and a whole night of hardly anything."""
+    volume = Volume(500, 10, date(2026, 1, 7), 2, 500, late_percent=0)
+    bench = _bench(folder / "start", replace(volume))
+    first = bench.stage("start_up", volume.night, volume.night)
+    again = [bench.stage("start_up", volume.night, volume.night).cpu_s for _ in range(3)]
+    before = volume.night - timedelta(days=1)
+    bench.whole(volume.first_day, before)
+    nights = [bench.whole(volume.night, volume.night).cpu_s]
+    nights += [bench.whole(volume.night, volume.night).cpu_s for _ in range(2)]
+    run = bench.stage("bill", volume.night, volume.night)
+    groups = by_group(dbt_nodes(bench, run))
+    stages = {
+        stage: round(bench.stage(stage, volume.night, volume.night).cpu_s, 2)
+        for stage in ("land_usage", "land_prices", "gates", "publish", "pages")
+    }
+    shutil.rmtree(bench.folder)
+    return {
+        "without_manifest_cpu_s": round(first.cpu_s, 2),
+        "with_manifest_cpu_s": [round(cpu, 2) for cpu in again],
+        "smallest_night_cpu_s": [round(cpu, 2) for cpu in nights],
+        "stages": stages | {"bill": round(run.cpu_s, 2)},
+        "dbt": groups | {"dbt itself": round(run.cpu_s - sum(groups.values()), 2)},
+    }
+
+
+def _bench(folder: Path, volume: Volume) -> Bench:
+    folder.mkdir(parents=True)
+    write_all(folder, volume)
+    return Bench(folder.resolve(), volume)
+
+
+def _taken(cpu_s: float, wall_s: float, peak_mb: int) -> dict[str, float]:
+    return {"cpu_s": round(cpu_s, 2), "wall_s": round(wall_s, 1), "peak_mb": peak_mb}
+
+
+SPANS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "backfill": backfill,
+    "customers": customers,
+    "start": start,
+}
+
+
+def main() -> None:
+    """Measure one span and write down what was found."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.spans", description=__doc__)
+    parser.add_argument(
+        "folder", type=Path, help="a folder for data; what is made there is removed"
+    )
+    parser.add_argument("span", choices=SPANS)
+    asked = parser.parse_args()
+    found = {"machine": machine()} | SPANS[asked.span](asked.folder)
+    print(write_results(asked.span, found))
+
+
+if __name__ == "__main__":
+    main()
