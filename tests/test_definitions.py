@@ -39,6 +39,13 @@ def test_all_daily_assets_have_one_partitioning_and_one_backfill_policy(location
     assert len({node.partitions_def for node in nodes}) == 1
 
 
+def test_every_run_stays_in_one_process(location):
+    """Also a backfill in the UI, which is no run of a job that we define."""
+    jobs = [location.resolve_job_def(name) for name in ("nightly", "replay")]
+    jobs.append(location.resolve_implicit_global_asset_job_def())
+    assert {job.executor_def.name for job in jobs} == {"in_process"}
+
+
 def test_the_stages_are_the_groups(location):
     graph = location.resolve_asset_graph()
     groups = {graph.get(key).group_name for key in graph.materializable_asset_keys}
