@@ -93,12 +93,12 @@ def measure(
         raise Failed(
             f"{' '.join(map(str, command))} ended with {process.returncode}:\n{text[-3000:]}"
         )
-    cpu_s = used.ru_utime + used.ru_stime
-    # Of a process that is gone there is nothing to see, so the last looks may be too low.
-    rising = [(moment, min(cpu, cpu_s)) for moment, cpu in trace]
-    for n in range(1, len(rising)):
-        rising[n] = (rising[n][0], max(rising[n][1], rising[n - 1][1]))
-    return Measured(wall_s, cpu_s, peak_kb >> 10, text, rising)
+    # Of a process that is gone there is nothing to see, so a look may be lower than one before it.
+    for n in range(1, len(trace)):
+        trace[n] = (trace[n][0], max(trace[n][1], trace[n - 1][1]))
+    # A JVM is left to itself by who started it, so it is in no account but what was seen of it.
+    cpu_s = max(used.ru_utime + used.ru_stime, trace[-1][1])
+    return Measured(wall_s, cpu_s, peak_kb >> 10, text, trace)
 
 
 def _looked_at(root: int) -> tuple[int, int, float]:

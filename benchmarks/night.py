@@ -45,6 +45,9 @@ STAGES = ("land_usage", "land_prices", "gates", "bill", "publish", "pages")
 PANDAS_UP_TO = 10_000_000
 """Lines; pandas holds all of them, and their ids as Python texts, in memory."""
 
+ALL_IN_TURNS_UP_TO = 1_000_000
+"""Lines; above, only the event pass and its limits run more than once."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -210,25 +213,20 @@ def _said_cpu(run: Measured) -> float:
     return said["cpu_s"]
 
 
-def peers(volume: Volume) -> dict[str, tuple[list[str], dict[str, str]] | str]:
-    """How each peer is started, or why it is not."""
-    venv = PROJECT_ROOT / ".venv"
-    spark = venv / "spark"
-    found: dict[str, tuple[list[str], dict[str, str]] | str] = {}
-    found["polars"] = "polars is not in .venv/readers; .ci/run puts it there"
-    if (venv / "readers" / "polars").is_dir():
-        path = os.pathsep.join([str(PROJECT_ROOT), str(venv / "readers")])
-        found["polars"] = ([sys.executable], {"PYTHONPATH": path})
-    found["pandas"] = ([sys.executable], {})
+def peers(volume: Volume) -> dict[str, dict[str, str] | str]:
+    """The environment that each peer is started in, or why it is not started."""
+    beside = {"polars": "readers", "pandas": None, "spark": "spark"}
+    found: dict[str, dict[str, str] | str] = {}
+    for name, folder in beside.items():
+        paths = [PROJECT_ROOT, *([PROJECT_ROOT / ".venv" / folder] if folder else [])]
+        found[name] = {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+        package = {"spark": "pyspark"}.get(name, name)
+        if folder and not (paths[-1] / package).is_dir():
+            found[name] = f"{package} is not in .venv/{folder}"
+    if not shutil.which("java"):
+        found["spark"] = "there is no Java"
     if volume.events > PANDAS_UP_TO:
         found["pandas"] = f"not started above {PANDAS_UP_TO:,} lines: it would need all the memory"
-    python = os.environ.get("SPARK_PYTHON") or str(spark / "bin" / "python")
-    if not Path(python).exists():
-        found["spark"] = "pyspark is not in .venv/spark"
-    elif not shutil.which("java"):
-        found["spark"] = "there is no Java"
-    else:
-        found["spark"] = ([python], {"PYTHONPATH": str(PROJECT_ROOT)})
     return found
 
 
@@ -271,19 +269,20 @@ def measure_turns(bench: Bench, turns: int) -> dict[str, Any]:
         found[name]["cpu_s"].append(round(spent, 2))
         found[name]["peak_mb"] = max(found[name]["peak_mb"], run.peak_mb)
 
-    for _ in range(turns):
+    for turn in range(turns):
         run = bench.stage("event_pass", night, night)
         add("event pass", sum(node[2] for node in dbt_nodes(bench, run)), run)
         for limit in ("days", "hours"):
             run = measure([sys.executable, "-m", "benchmarks.limit", limit, job])
             add(f"limit, {limit}", _said_cpu(run), run)
             check_equal(bench, limit)
+        if turn and bench.volume.events > ALL_IN_TURNS_UP_TO:
+            continue
         for name, how in peers(bench.volume).items():
             if isinstance(how, str):
                 found[name] = {"skipped": how}
                 continue
-            python, environment = how
-            run = measure([*python, "-m", "benchmarks.peers", name, job], environment)
+            run = measure([sys.executable, "-m", "benchmarks.peers", name, job], how)
             add(name, _said_cpu(run), run)
             check_equal(bench, name)
         run = measure([sys.executable, "-m", "benchmarks.limit", "landing", job])

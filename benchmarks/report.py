@@ -237,7 +237,7 @@ def _landing(night: dict[str, Any] | None) -> Verdict:
 def _start(found: Results) -> Verdict:
     if "start" not in found:
         return _UNKNOWN
-    spent = statistics.median(found["start"]["smallest_night_cpu_s"])
+    spent = found["start"]["smallest_night_cpu_s"]
     return f"{spent:.1f} CPU s for a night of 500 lines", spent <= 15
 
 
@@ -248,25 +248,46 @@ def start(found: Results) -> str:
     smallest = found["start"]
     rows = [
         ["start-up of the job, no dbt manifest yet", f"{smallest['without_manifest_cpu_s']:.1f}"],
-        [
-            "start-up of the job, with a manifest",
-            f"{statistics.median(smallest['with_manifest_cpu_s']):.1f}",
-        ],
-        *(
-            [f"{STAGES[stage]}, a process of its own", f"{spent:.1f}"]
-            for stage, spent in smallest["stages"].items()
-        ),
-        *([f"of it dbt: {group}", f"{spent:.1f}"] for group, spent in smallest["dbt"].items()),
+        ["start-up of the job, with a manifest", f"{smallest['with_manifest_cpu_s']:.1f}"],
+        *([f"{STAGES[name]}, by itself", f"{cpu:.1f}"] for name, cpu in smallest["stages"].items()),
+        *([f"of it dbt: {group}", f"{cpu:.1f}"] for group, cpu in smallest["dbt"].items()),
         [
             "**the whole night** of 500 lines, `make bill`",
-            f"{statistics.median(smallest['smallest_night_cpu_s']):.1f}",
+            f"{smallest['smallest_night_cpu_s']:.1f}",
         ],
     ]
     return _table(["fixed part", "CPU s"], rows)
 
 
+def capacity(found: Results) -> str:
+    """What nights of other sizes would take on such a machine, as a line through two measured."""
+    nights = _nights(found)
+    if len(nights) < 2:
+        return "Two sizes have to be measured."
+    small, large = nights[-2:]
+    more = (large["events"] - small["events"]) / 1e6
+    each = (large["whole"]["cpu_s"] - small["whole"]["cpu_s"]) / more
+    fixed = large["whole"]["cpu_s"] - each * large["events"] / 1e6
+    disk = large["landed_mb"] * 1e6 / large["events"]
+    rows = [
+        [
+            f"{millions:,} M",
+            f"{(fixed + each * millions) / 3600:,.1f}",
+            f"{disk * millions / 1024:,.1f}",
+        ]
+        for millions in (1, 10, 50, 100, 1_000)
+    ]
+    said = (
+        f"From {_size(small)} and {_size(large)} lines, of {small['customers']:,} and "
+        f"{large['customers']:,} customers: {each:.1f} CPU seconds and {disk:.0f} MB of landing "
+        "per million lines. What lies outside the two is a line drawn on, not measured."
+    )
+    return said + "\n\n" + _table(["lines a night", "CPU hours", "GB landed a day"], rows)
+
+
 SECTIONS: dict[str, Callable[[Results], str]] = {
-    section.__name__: section for section in (machines, targets, stages, dbt, turns, start)
+    section.__name__: section
+    for section in (machines, targets, stages, dbt, turns, start, capacity)
 }
 
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from benchmarks.feeds import Volume, write_all
 from benchmarks.machine import machine
-from benchmarks.night import Bench, by_group, dbt_nodes, prepare, write_results
+from benchmarks.night import STAGES, Bench, by_group, dbt_nodes, prepare, write_results
 from orchestration.sample import OPENS_ON
 
 BACKFILLS = (30, 365)
@@ -63,26 +62,21 @@ def customers(folder: Path) -> dict[str, Any]:
 def start(folder: Path) -> dict[str, Any]:
     """Start-up without and with a manifest, and a whole night of hardly anything."""
     volume = Volume(500, 10, date(2026, 1, 7), 2, 500, late_percent=0)
-    bench = _bench(folder / "start", replace(volume))
+    bench = _bench(folder / "start", volume)
     first = bench.stage("start_up", volume.night, volume.night)
-    again = [bench.stage("start_up", volume.night, volume.night).cpu_s for _ in range(3)]
-    before = volume.night - timedelta(days=1)
-    bench.whole(volume.first_day, before)
-    nights = [bench.whole(volume.night, volume.night).cpu_s]
-    nights += [bench.whole(volume.night, volume.night).cpu_s for _ in range(2)]
-    run = bench.stage("bill", volume.night, volume.night)
-    groups = by_group(dbt_nodes(bench, run))
-    stages = {
-        stage: round(bench.stage(stage, volume.night, volume.night).cpu_s, 2)
-        for stage in ("land_usage", "land_prices", "gates", "publish", "pages")
-    }
+    again = bench.stage("start_up", volume.night, volume.night)
+    prepare(bench)
+    night = bench.whole(volume.night, volume.night)
+    stages = {stage: bench.stage(stage, volume.night, volume.night) for stage in STAGES}
+    groups = by_group(dbt_nodes(bench, stages["bill"]))
+    groups["dbt itself"] = round(stages["bill"].cpu_s - sum(groups.values()), 2)
     shutil.rmtree(bench.folder)
     return {
         "without_manifest_cpu_s": round(first.cpu_s, 2),
-        "with_manifest_cpu_s": [round(cpu, 2) for cpu in again],
-        "smallest_night_cpu_s": [round(cpu, 2) for cpu in nights],
-        "stages": stages | {"bill": round(run.cpu_s, 2)},
-        "dbt": groups | {"dbt itself": round(run.cpu_s - sum(groups.values()), 2)},
+        "with_manifest_cpu_s": round(again.cpu_s, 2),
+        "smallest_night_cpu_s": round(night.cpu_s, 2),
+        "stages": {stage: round(run.cpu_s, 2) for stage, run in stages.items()},
+        "dbt": groups,
     }
 
 

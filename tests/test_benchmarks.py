@@ -143,7 +143,7 @@ def test_a_command_is_measured_with_its_children():
 @pytest.mark.job
 @pytest.mark.slow
 def test_a_night_is_measured_stage_by_stage(tmp_path, monkeypatch):
-    monkeypatch.setattr(night, "peers", lambda volume: {"pandas": ([sys.executable], {})})
+    monkeypatch.setattr(night, "peers", lambda volume: {"pandas": {}, "polars": "not here"})
     folder = tmp_path / "bench"
     found = run_night(folder, "tiny", VOLUME, turns=1)
     assert set(found["stages"]) == set(night.STAGES)
