@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from orchestration.landing import files, land_usage
 from orchestration.landing.engine import connect
-from orchestration.landing.events import EventParser
+from orchestration.landing.events import EventParser, _Refused
 from orchestration.landing.lines import KEPT_BYTES, LINES, MAX_LINE_BYTES, Lines
 from orchestration.sources import FolderSource
 
@@ -441,7 +441,7 @@ def test_both_lanes_read_the_same_in_every_line(lines):
     with connect(Path("/nonexistent")) as connection:
         fast = EventParser(connection, DAY)
         slow = EventParser(connection, DAY)
-        slow._read_block = lambda block: None  # type: ignore[method-assign]
+        slow._read_block = lambda block: _Refused(None)  # type: ignore[method-assign]
         seen = [parser.parse(Lines(table, [], None)).to_pylist() for parser in (fast, slow)]
 
     one, other = (

@@ -57,7 +57,8 @@ def parse(*rows):
     texts = [row if isinstance(row, str) else json.dumps(row) for row in rows]
     table = pa.table([range(1, len(texts) + 1), texts], schema=LINES)
     with connect(Path("/nonexistent")) as connection:
-        return EventParser(connection, DAY).parse(Lines(table, [], None)).to_pylist()
+        rows = EventParser(connection, DAY).parse(Lines(table, [], None))
+        return rows.sort_by("line_number").to_pylist()
 
 
 class Feed:

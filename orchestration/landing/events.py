@@ -2,21 +2,25 @@
 
 Lines take one of two lanes to the same columns, and one set of rules in SQL judges both. The
 regular lane reads blocks of lines with Arrow's JSON reader, which is strict about every key and
-type; a block that it refuses is read again in smaller ones. What is left (nested metadata,
-escapes, numbers beyond a float's 15 digits, what is no JSON at all) is parsed line by line.
+type; a block that it refuses is read again without the line that it stopped at. What is left
+(nested metadata, escapes, numbers beyond a float's 15 digits, what is no JSON at all) is parsed
+line by line.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
@@ -36,8 +40,8 @@ _METADATA = _METADATA_STRINGS + _METADATA_NUMBERS
 _STRINGS = _TOP_STRINGS + _METADATA_STRINGS
 _NUMBERS = ("quantity", *_METADATA_NUMBERS)
 
-# What both lanes hand to the rules: strings as they are, numbers as text that a decimal cast
-# reads exactly, NULL or "" for what is missing, and why the line is malformed as a whole.
+# What is parsed line by line: strings as they are, numbers as text that a decimal cast reads
+# exactly, NULL or "" for what is missing, and why the line is malformed as a whole.
 # `rest` spells all metadata and unknown keys for the payload hash: equal values, equal text.
 _CANDIDATES = pa.schema(
     [
@@ -51,8 +55,13 @@ _CANDIDATES = pa.schema(
 
 JUDGED = pa.schema([*USAGE, ("rule", pa.string()), ("detail", pa.string())])
 
-# Lines in a block of the regular lane, and in the smaller ones that a refused block is cut into.
-_BLOCK_LINES = (4096, 256, 16)
+# Lines in a block of the regular lane, and in the smaller ones that a block is cut into if it is
+# refused without a line being named, or if too many are.
+_BLOCK_LINES = (16_384, 256, 16)
+_MOST_NAMED, _NAMED_APART = 4, 64
+_BY_LINE = ("line_number", "ascending")
+_BACKSLASH = re.compile(rb"\\")
+_NAMED_LINE = re.compile(r"in row (\d+)$")
 # Only keys that need no quoting, in JSON or in SQL, are learned; others are read line by line.
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}")
 _MOST_KEYS = 64
@@ -61,6 +70,8 @@ _DEEPEST = 64
 # A binary float keeps every decimal number of up to 15 digits.
 _FLOAT_DIGITS = 15
 _LONG_NUMBER = rf":\s*-?[0-9][0-9.]{{{_FLOAT_DIGITS}}}"
+# Up to here a millionfold float is less than 0.05 from the millionfold number that it stands for.
+_FLOAT_ROUNDS_BELOW = "1e8"
 # Beyond this no amount is valid; rounding it to 6 decimals would only cost time.
 _LARGE = Decimal(10) ** 13
 _MICRO = Decimal("0.000001")
@@ -73,7 +84,7 @@ _REQUIRED = (
     ("corrects_event_id", "and kind <> 'usage'"),
     ("customer_id", ""),
     ("meter", ""),
-    ("quantity", ""),
+    ("quantity", "and quantity_amount is null"),
     ("ts", ""),
     ("cluster", ""),
 )
@@ -95,11 +106,12 @@ class EventParser:
         self._learned: dict[str, pa.DataType] = {}
 
     def parse(self, lines: Lines) -> pa.Table:
-        """Type some lines, in their order; blank ones are no rows.
+        """Type some lines; blank ones are no rows.
 
         Returns:
             The columns of USAGE and ``rule``, the first reason why a row is rejected, with
-            ``detail``, or NULL. A rejected row has no ``usage_day``.
+            ``detail``, or NULL. A rejected row has no ``usage_day``. The rows are sorted by
+            ``usage_day``, those without at the end, and line.
         """
         regular: list[pa.Table] = []
         odd: list[pa.Table] = []
@@ -111,14 +123,12 @@ class EventParser:
         judged: list[pa.Table] = []
         if regular:
             blocks = pa.concat_tables(regular, promote_options="default")
-            judged.append(self._judge(blocks, self._regular_lane()))
+            judged.append(self._judge(blocks, *self._regular_lane(blocks)))
         candidates = _line_by_line(odd, lines.unreadable)
         if candidates.num_rows:
-            judged.append(self._judge(candidates, "select * from piece"))
-        rows = pa.concat_tables([JUDGED.empty_table(), *judged])
-        if len(judged) > 1:
-            rows = rows.take(pc.sort_indices(rows, [("line_number", "ascending")]))
-        return rows
+            judged.append(self._judge(candidates, _CANDIDATE_LANE, "rest"))
+        rows = pa.concat_tables([JUDGED.empty_table(), *judged]).combine_chunks()
+        return rows.take(pc.sort_indices(rows, [("usage_day", "ascending"), _BY_LINE]))
 
     def _read_blocks(
         self, lines: pa.Table, sizes: tuple[int, ...]
@@ -126,29 +136,61 @@ class EventParser:
         """Read lines block by block. Yields each block with its columns, or None if irregular."""
         for start in range(0, lines.num_rows, sizes[0]):
             block = lines.slice(start, sizes[0])
+            if sizes[0] == _BLOCK_LINES[0]:
+                strange = _strange(block["line"].combine_chunks())
+                if strange is not None:
+                    yield block.filter(strange), None
+                    block = block.filter(pc.invert(strange))
+            yield from self._read_refused(block, sizes)
+
+    def _read_refused(
+        self, block: pa.Table, sizes: tuple[int, ...]
+    ) -> Iterator[tuple[pa.Table, pa.Table | None]]:
+        """Read a block, leaving out the lines that the reader refuses, one after the other."""
+        learns = sizes[0] in (_BLOCK_LINES[0], _BLOCK_LINES[-1])
+        done = 0
+        for tried in itertools.count():
             read = self._read_block(block)
-            if read is None and sizes[0] == _BLOCK_LINES[0] and self._learn(block):
-                read = self._read_block(block)
-            if read is None and len(sizes) > 1:
-                yield from self._read_blocks(block, sizes[1:])
-            else:
+            if isinstance(read, _Refused) and learns:
+                learns = False
+                if self._learn(block):
+                    read = self._read_block(block)
+            if isinstance(read, pa.Table):
                 yield block, read
+                return
+            if read.line is None or done + _NAMED_APART * _MOST_NAMED < tried * _NAMED_APART:
+                break
+            if not done:
+                wrong = pc.match_substring_regex(block["line"], self._no_numbers())
+                if pc.any(wrong).as_py():
+                    yield block.filter(wrong), None
+                    block, done = block.filter(pc.invert(wrong)), 1
+                    continue
+            before = block.slice(0, read.line)
+            if before.num_rows:
+                again = self._read_block(before)
+                if isinstance(again, _Refused):
+                    break
+                yield before, again
+            yield block.slice(read.line, 1), None
+            block = block.slice(read.line + 1)
+            done += read.line
+            if not block.num_rows:
+                return
+        if len(sizes) > 1:
+            yield from self._read_blocks(block, sizes[1:])
+        else:
+            yield block, None
 
-    def _read_block(self, block: pa.Table) -> pa.Table | None:
-        """Read lines with Arrow: ``line_number``, ``line``, the known fields, ``c0``, ``c1``, ...
+    def _read_block(self, block: pa.Table) -> pa.Table | _Refused:
+        """Read lines that are not strange with Arrow.
 
-        Returns None if a line has a key or a type that isn't known, or might not say exactly
-        what Arrow reads in it.
+        Returns:
+            ``line_number``, ``line``, the known fields, ``ts_utc`` (NULL where the time has to be
+            looked at more closely), ``c0``, ``c1``, ...; or the line that has a key or a type that
+            isn't known.
         """
-        lines = block["line"].combine_chunks()
-        text = _joined(lines)
-        if (
-            b"\\" in text
-            or not pc.all(pc.starts_with(lines, "{")).as_py()
-            or not pc.all(pc.ends_with(lines, "}")).as_py()
-            or pc.any(pc.match_substring_regex(lines, _LONG_NUMBER)).as_py()
-        ):
-            return None
+        text = _joined(block["line"].combine_chunks())
         try:
             read = pj.read_json(
                 pa.BufferReader(text),
@@ -157,20 +199,22 @@ class EventParser:
                     explicit_schema=self._json_schema(), unexpected_field_behavior="error"
                 ),
             )
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            return None
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            named = _NAMED_LINE.search(str(error))
+            return _Refused(int(named[1]) if named and int(named[1]) < block.num_rows else None)
         if read.num_rows != block.num_rows:
-            return None
+            return _Refused(None)
         columns = {"line_number": block["line_number"], "line": block["line"]}
         metadata = read["metadata"]
         for name in _TOP:
             columns[name] = read[name]
         for name in _METADATA:
             columns[name] = pc.struct_field(metadata, name)
+        columns["ts_utc"] = _plain_times(read["ts"])
         for number, (place, key) in enumerate(map(_place_and_key, self._learned)):
             values = pc.struct_field(metadata, key) if place == "." else read[key]
             if pa.types.is_floating(values.type) and not _all_finite(values):
-                return None
+                return _Refused(None)
             columns[f"c{number}"] = values
         return pa.table(columns)
 
@@ -183,6 +227,15 @@ class EventParser:
             place, key = _place_and_key(label)
             (metadata if place == "." else top).append(pa.field(key, kind))
         return pa.schema([*top, pa.field("metadata", pa.struct(metadata))])
+
+    def _no_numbers(self) -> str:
+        """A regular expression for what stands, in most wrong lines, where a number is expected."""
+        learned = [
+            re.escape(label[1:])
+            for label, kind in self._learned.items()
+            if pa.types.is_floating(kind)
+        ]
+        return rf'"({"|".join((*_NUMBERS, *learned))})"\s*:\s*[^-0-9n\s]'
 
     def _learn(self, block: pa.Table) -> bool:
         """Look at a few lines for keys that aren't known; true if something was learned."""
@@ -214,27 +267,46 @@ class EventParser:
             elif len(self._learned) < _MOST_KEYS:
                 self._learned[label] = kind
 
-    def _regular_lane(self) -> str:
-        """SQL from the columns of _read_block to _CANDIDATES."""
-        spelled = {f".{name}": _spelled_sql(name, pa.string()) for name in _METADATA_STRINGS}
-        spelled |= {f".{name}": _spelled_sql(name, pa.float64()) for name in _METADATA_NUMBERS}
-        for number, (label, kind) in enumerate(self._learned.items()):
-            spelled[label] = _spelled_sql(f"c{number}", kind)
-        rest = ", ".join(f"',{label}:' || {spelled[label]}" for label in sorted(spelled))
-        return f"""
+    def _regular_lane(self, read: pa.Table) -> tuple[str, str]:
+        """SQL from the columns of _read_block to what the rules read, and what spells the rest."""
+        columns = {f".{name}": name for name in _METADATA}
+        columns |= {label: f"c{number}" for number, label in enumerate(self._learned)}
+        columns = {label: name for label, name in columns.items() if name in read.column_names}
+        rest = [
+            spelled
+            for label, name in sorted(columns.items())
+            if (spelled := _labelled_sql(label, name, read[name]))
+        ]
+        hidden = ", ".join(f"{name} as spelled_{name}" for name in columns.values())
+        numbers = ", ".join(f"{_float_amount(name)} as {name}_amount" for name in _NUMBERS)
+        return (
+            f"""
             select
-                line_number,
-                null::varchar as broken,
-                {", ".join(_STRINGS)},
-                {", ".join(f"{name}::varchar as {name}" for name in _NUMBERS)},
-                concat({rest}) as rest
-            from piece
-        """
+                *,
+                case when quantity_amount is null then quantity_float::varchar end as quantity,
+                case when duration_s_amount is null or duration_s_float < 0
+                    then duration_s_float::varchar end as duration_s,
+                case when energy_cost_amount is null then energy_cost_float::varchar end
+                    as energy_cost
+            from (
+                select
+                    line_number,
+                    null::varchar as broken,
+                    {", ".join(_STRINGS)},
+                    {", ".join(f"{name} as {name}_float" for name in _NUMBERS)},
+                    {numbers},
+                    ts_utc as plain_ts,
+                    {hidden}
+                from piece
+            )
+        """,
+            ", ".join(rest) or "''",
+        )
 
-    def _judge(self, piece: pa.Table, lane: str) -> pa.Table:
+    def _judge(self, piece: pa.Table, lane: str, rest: str) -> pa.Table:
         """Run a lane and the rules over a piece. Returns USAGE, ``rule`` and ``detail``."""
         self._connection.register("piece", piece.drop_columns(["line"]))
-        judged = self._connection.sql(_rules(lane, self._day)).to_arrow_table()
+        judged = self._connection.sql(_rules(lane, rest, self._day)).to_arrow_table()
         self._connection.unregister("piece")
         # The longest column stays outside: one core keeps the order of rows, which is checked.
         if not judged["line_number"].equals(piece["line_number"]):
@@ -242,6 +314,13 @@ class EventParser:
         this_day = pa.repeat(pa.scalar(self._day, pa.date32()), judged.num_rows)
         judged = judged.append_column("delivery_day", this_day)
         return judged.append_column("raw", piece["line"]).select(JUDGED.names).cast(JUDGED)
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """A block that Arrow refuses, and which of its lines (from 0) it names, if any."""
+
+    line: int | None
 
 
 _ARROW_TYPES: dict[type, pa.DataType] = {
@@ -267,14 +346,72 @@ def _all_finite(values: pa.ChunkedArray) -> bool:
     return bool(pc.all(pc.is_finite(values), min_count=0).as_py())
 
 
-def _spelled_sql(column: str, kind: pa.DataType) -> str:
-    """SQL for a value as _spelled() spells it; NULL if it is missing."""
+def _strange(lines: pa.StringArray) -> pa.BooleanArray | None:
+    """Lines that Arrow must not read: what it makes of them might not be what they say exactly.
+
+    Returns None if no line is.
+    """
+    strange = pc.or_(
+        pc.match_substring_regex(lines, _LONG_NUMBER),
+        pc.invert(pc.and_(pc.starts_with(lines, "{"), pc.ends_with(lines, "}"))),
+    )
+    escapes = [found.start() for found in _BACKSLASH.finditer(_bytes_of(lines))]
+    if escapes:
+        ends = pc.cumulative_sum(pc.binary_length(lines))
+        escaped = np.zeros(len(lines), bool)
+        escaped[np.searchsorted(ends.to_numpy(), escapes, side="right")] = True
+        strange = pc.or_(strange, pa.array(escaped))
+    return strange if pc.any(strange).as_py() else None
+
+
+def _bytes_of(lines: pa.StringArray) -> memoryview:
+    """The bytes of all lines, one after the other, where they are."""
+    _, offsets, data = lines.buffers()
+    if not len(lines) or data is None:
+        return memoryview(b"")
+    ends = memoryview(offsets).cast("i")
+    return memoryview(data)[ends[lines.offset] : ends[lines.offset + len(lines)]]
+
+
+def _plain_times(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The times as in ``2026-01-31T23:59:59Z``, up to six decimals; NULL for all others."""
+    size = pc.binary_length(times)
+    # No other form of Arrow's that ends in Z is as long.
+    is_plain = pc.and_(
+        pc.ends_with(times, "Z"),
+        pc.or_(pc.equal(size, 20), pc.and_(pc.greater(size, 21), pc.less(size, 28))),
+    )
+    plain = pc.if_else(is_plain, times, pa.scalar(None, pa.string()))
+    try:
+        return plain.cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
+    except pa.ArrowInvalid:
+        return pa.nulls(len(times), pa.timestamp("us"))
+
+
+def _labelled_sql(label: str, column: str, values: pa.ChunkedArray) -> str | None:
+    """Arguments of concat() for a label and a value as _spelled() spells it; none if missing."""
+    if values.null_count == len(values):
+        return None
+    kind, column = values.type, f"spelled_{column}"
     if pa.types.is_string(kind):
-        return f"""'"' || nullif({column}, '') || '"'"""
-    if pa.types.is_floating(kind):
-        # Adding 0 makes -0.0 a 0.0.
-        return f"({column} + 0)::varchar"
-    return f"{column}::varchar"
+        if not values.null_count and pc.min(pc.binary_length(values)).as_py():
+            return f"""',{label}:"', {column}, '"'"""
+        return f"""',{label}:"' || nullif({column}, '') || '"'"""
+    # Adding 0 makes -0.0 a 0.0.
+    value = f"({column} + 0)::varchar" if pa.types.is_floating(kind) else f"{column}::varchar"
+    return f"',{label}:'{' ||' if values.null_count else ','} {value}"
+
+
+def _float_amount(name: str) -> str:
+    """SQL for a float as a decimal, rounded as the number is that it stands for."""
+    return f"""
+        case
+            when abs({name}) < {_FLOAT_ROUNDS_BELOW}
+                and abs({name} * 1e6 - round({name} * 1e6)) < 0.2
+                then try_cast({name} as decimal(18, 6))
+            else {_amount(f"{name}::varchar")}
+        end
+    """
 
 
 # --- line by line -------------------------------------------------------------------------------
@@ -415,8 +552,17 @@ def _spelled_number(number: Decimal) -> str:
 # --- the rules, for both lanes ------------------------------------------------------------------
 
 
-def _rules(lane: str, day: date) -> str:
-    """SQL from a lane to USAGE, ``rule`` (the first reason, or NULL) and ``detail``."""
+def _rules(lane: str, rest: str, day: date) -> str:
+    """SQL from a lane to USAGE, ``rule`` (the first reason, or NULL) and ``detail``.
+
+    Args:
+        lane: SQL with ``line_number``, ``broken``, the strings, of every number ``<name>_amount``
+            and, at least if that is NULL or negative, the number as text, and ``plain_ts``, the
+            time or NULL if ``ts`` has to be looked at.
+        rest: expressions over the lane's columns, separated by commas, that spell all metadata and
+            unknown keys.
+        day: the delivery day.
+    """
     this_day = f"date '{day.isoformat()}'"
     missing = " ".join(
         f"when {name} is null {only} then 'missing_{name}'" for name, only in _REQUIRED
@@ -442,7 +588,7 @@ def _rules(lane: str, day: date) -> str:
             md5(concat(
                 kind, ' ', meter, ' ', quantity_amount, ' ', epoch_us(ts_utc), ' ',
                 coalesce(strlen(corrects_event_id), 0), ' ', corrects_event_id,
-                strlen(customer_id), ' ', customer_id, rest
+                strlen(customer_id), ' ', customer_id, {rest}
             )) as payload_hash,
             rule,
             {_detail(day)} as detail
@@ -464,24 +610,29 @@ def _rules(lane: str, day: date) -> str:
                 from (
                     select
                         *,
-                        case when is_time
-                            then make_timestamp(epoch_us(try_cast(upper(ts) as timestamptz)))
-                        end as ts_utc,
-                        ts[-1] in ('Z', 'z') or ts[-6] in ('+', '-') as has_offset,
                         case
+                            when plain_ts is not null then plain_ts
+                            when regexp_full_match(ts, '{_TIME}')
+                                then make_timestamp(epoch_us(try_cast(upper(ts) as timestamptz)))
+                        end as ts_utc,
+                        case
+                            when plain_ts is not null then true
+                            else ts[-1] in ('Z', 'z') or ts[-6] in ('+', '-')
+                        end as has_offset,
+                        case
+                            when duration_s_amount is not null
+                                then (
+                                    least(greatest(duration_s_amount, 0), {_DAY_S}) * 1000000
+                                )::bigint
                             when duration_s is null then 0
-                            when duration_s_amount is null then {_DAY_US}
-                            else (least(greatest(duration_s_amount, 0), {_DAY_S}) * 1000000)::bigint
+                            else {_DAY_US}
                         end as duration_s_us
                     from (
                         select
-                            line_number,
-                            broken,
-                            coalesce(nullif(kind, ''), 'usage') as kind,
-                            {strings},
-                            {", ".join(f"{n}, {_amount(n)} as {n}_amount" for n in _NUMBERS)},
-                            regexp_full_match(ts, '{_TIME}') as is_time,
-                            rest
+                            * replace (
+                                coalesce(nullif(kind, ''), 'usage') as kind,
+                                {strings}
+                            )
                         from ({lane})
                     )
                 )
@@ -539,6 +690,16 @@ def _malformed() -> str:
         "a time as in RFC 3339",
     )
     return " ".join(branches)
+
+
+# The lane of what is parsed line by line.
+_CANDIDATE_LANE = f"""
+    select
+        *,
+        {", ".join(f"{_amount(name)} as {name}_amount" for name in _NUMBERS)},
+        null::timestamp as plain_ts
+    from piece
+"""
 
 
 def _sql_strings(values: Iterable[str]) -> str:

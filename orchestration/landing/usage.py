@@ -141,20 +141,24 @@ class _Staged:
         return _ParquetRows(file, copy, self.max_bytes)
 
     def _add(self, rows: pa.Table) -> None:
-        """Part judged rows into rejected ones and the usage days of the others."""
-        rejected = rows.filter(pc.is_valid(rows["rule"]))
-        if rejected.num_rows:
-            self.rejects.write(_as_rejected(rejected))
-            for reason in pc.value_counts(rejected["rule"]).to_pylist():
-                self.rejected_by_reason[reason["values"]] += reason["counts"]
-        rows = rows.select(files.USAGE.names)
-        for day in pc.unique(rows["usage_day"]).drop_null().to_pylist():
-            self.pending.setdefault(day, []).append(
-                rows.filter(pc.equal(rows["usage_day"], pa.scalar(day, pa.date32())))
-            )
+        """Part judged rows, sorted by usage day, into those days; the rejected ones have none."""
+        start = 0
+        for found in pc.value_counts(rows["usage_day"]).to_pylist():
+            day, part = found["values"], rows.slice(start, found["counts"])
+            start += part.num_rows
+            if day is None:
+                self._reject(part)
+            else:
+                part = part.select(files.USAGE.names)
+                self.pending.setdefault(day, []).append(part)
         self.pending_bytes += rows.nbytes
         if self.pending_bytes > _PENDING_BYTES:
             self._flush()
+
+    def _reject(self, rows: pa.Table) -> None:
+        self.rejects.write(_as_rejected(rows))
+        for reason in pc.value_counts(rows["rule"]).to_pylist():
+            self.rejected_by_reason[reason["values"]] += reason["counts"]
 
     def _flush(self) -> None:
         """Write the rows that wait, one row group for every usage day."""
@@ -162,7 +166,7 @@ class _Staged:
             if day not in self.parts:
                 path = self.stage / f"usage_day={day.isoformat()}.parquet"
                 self.parts[day] = TableWriter(path, files.USAGE)
-            self.parts[day].write(pa.concat_tables(tables).combine_chunks())
+            self.parts[day].write(pa.concat_tables(tables))
         self.pending = {}
         self.pending_bytes = 0
 
