@@ -45,7 +45,7 @@ STAGES = ("land_usage", "land_prices", "gates", "bill", "publish", "pages")
 PANDAS_UP_TO = 10_000_000
 """Lines; pandas holds all of them, and their ids as Python texts, in memory."""
 
-ALL_IN_TURNS_UP_TO = 1_000_000
+ALL_IN_TURNS_UP_TO = 100_000
 """Lines; above, only the event pass and its limits run more than once."""
 
 
