@@ -11,24 +11,52 @@ events as (
 
 ),
 
-{# The first delivery of an id claims it: by delivery day, then by line. #}
-ranked as (
-
-    select
-        *,
-        row_number() over same_id as delivery_rank,
-        first_value(payload_hash) over same_id as kept_payload_hash,
-        first_value(delivery_day) over same_id as first_delivery_day,
-        first_value(line_number) over same_id as first_line_number
-    from events
-    window same_id as (partition by usage_day, event_id order by delivery_day, line_number)
-
-),
-
 {# Ids that were landed under two usage days; landing lists them, so no other id is looked up. #}
 collided_ids as (
 
     select distinct event_id from {{ landed('usage_collisions') }}
+
+),
+
+{# Most ids come once, and nobody else claims them: only the others are put in order. #}
+contested_ids as (
+
+    select
+        usage_day,
+        event_id
+    from events
+    group by usage_day, event_id
+    having count(*) > 1
+
+    union
+
+    select
+        usage_day,
+        event_id
+    from events
+    where event_id in (select event_id from collided_ids)
+
+),
+
+{# The first delivery of an id claims it: by delivery day, then by line. #}
+ranked as (
+
+    select
+        events.usage_day,
+        events.event_id,
+        events.delivery_day,
+        events.line_number,
+        events.payload_hash,
+        row_number() over same_id as delivery_rank,
+        first_value(events.payload_hash) over same_id as kept_payload_hash,
+        first_value(events.delivery_day) over same_id as first_delivery_day,
+        first_value(events.line_number) over same_id as first_line_number
+    from events
+    inner join contested_ids
+        on events.usage_day = contested_ids.usage_day and events.event_id = contested_ids.event_id
+    window same_id as (
+        partition by events.usage_day, events.event_id order by events.delivery_day, events.line_number
+    )
 
 ),
 
@@ -72,10 +100,12 @@ claimed_elsewhere as (
 
 ),
 
-deduplicated as (
+claims as (
 
     select
-        ranked.*,
+        ranked.usage_day,
+        ranked.delivery_day,
+        ranked.line_number,
         case
             when claimed_elsewhere.event_id is not null then 'conflict'
             when ranked.delivery_rank = 1 then 'kept'
@@ -90,6 +120,22 @@ deduplicated as (
 
 ),
 
+deduplicated as (
+
+    select
+        events.*,
+        coalesce(claims.claim, 'kept') as claim,
+        coalesce(claims.kept_delivery_day, events.delivery_day) as kept_delivery_day,
+        coalesce(claims.kept_line_number, events.line_number) as kept_line_number
+    from events
+    left join claims
+        on
+            events.usage_day = claims.usage_day
+            and events.delivery_day = claims.delivery_day
+            and events.line_number = claims.line_number
+
+),
+
 {# The catalog is looked up once per kind of use, not once per event. #}
 kinds_of_use as (
 
@@ -100,8 +146,7 @@ kinds_of_use as (
         cluster,
         coalesce(gpu_type, '') as gpu_type,
         model_family
-    from deduplicated
-    where claim = 'kept'
+    from events
 
 ),
 

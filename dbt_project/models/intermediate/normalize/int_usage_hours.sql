@@ -12,34 +12,45 @@
     spread evenly over its seconds; an hour's share is the difference of two rounded cumulative
     shares, so the hours of a slice always sum to the slice.
 #}
+{%- set first_hour = int_div('start_us', '3600000000') -%}
+{%- set last_hour = int_div('start_us + greatest(duration_us - 1, 0)', '3600000000') -%}
+{%- set accepted_columns -%}
+    customer_id, usage_day, posting_date, cycle_start, cluster, accelerator, model_family, is_adjustment,
+        is_dedicated, credit_rate_micro, metered_energy_cost_micro
+{%- endset %}
 with
-
-accepted as (
-
-    select
-        *,
-        {{ int_div('start_us', '3600000000') }} as first_hour,
-        {{ int_div('start_us + greatest(duration_us - 1, 0)', '3600000000') }} as last_hour
-    from {{ ref('int_usage_events') }}
-    where status = 'accepted'
-
-),
 
 within_an_hour as (
 
     select
-        accepted.*,
-        first_hour as hour_of_day,
+        {{ accepted_columns }},
+        {{ first_hour }} as first_hour,
+        {{ first_hour }} as hour_of_day,
         gpu_minutes_micro as hour_minutes_micro
-    from accepted
-    where first_hour = last_hour
+    from {{ ref('int_usage_events') }}
+    where status = 'accepted' and {{ first_hour }} = {{ last_hour }}
+
+),
+
+several_hours as (
+
+    select
+        {{ accepted_columns }},
+        start_us,
+        duration_us,
+        gpu_minutes_micro,
+        {{ first_hour }} as first_hour,
+        {{ last_hour }} as last_hour
+    from {{ ref('int_usage_events') }}
+    where status = 'accepted' and {{ first_hour }} < {{ last_hour }}
 
 ),
 
 over_hours as (
 
     select
-        accepted.*,
+        {{ accepted_columns }},
+        first_hour,
         hours.n as hour_of_day,
         {{ divide_rounded(
             wide('gpu_minutes_micro') ~ ' * (least(start_us + duration_us, (hours.n + 1) * 3600000000) - start_us)',
@@ -47,9 +58,8 @@ over_hours as (
         ) }} - {{ divide_rounded(
             wide('gpu_minutes_micro') ~ ' * (greatest(start_us, hours.n * 3600000000) - start_us)', 'duration_us'
         ) }} as hour_minutes_micro
-    from accepted
-    inner join {{ numbers(23) }} as hours on hours.n between accepted.first_hour and accepted.last_hour
-    where accepted.first_hour < accepted.last_hour
+    from several_hours
+    inner join {{ numbers(23) }} as hours on hours.n between several_hours.first_hour and several_hours.last_hour
 
 ),
 
