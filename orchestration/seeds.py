@@ -280,6 +280,8 @@ def _key_problems(contract: SeedContract, where: str, rows: list[dict[str, Any]]
     for row in rows:
         by_key[tuple(row[column] for column in contract.key)].append(row)
     for key, same in by_key.items():
+        if len(same) == 1 and not contract.is_dated:
+            continue
         named = printable(", ".join(f"{c}={v}" for c, v in zip(contract.key, key, strict=True)))
         if not contract.is_dated:
             for row in same[1:]:
