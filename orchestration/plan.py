@@ -100,6 +100,8 @@ class BilledState:
             {
                 "complete": True,
                 "billing_id": uuid4().hex,
+                # The billing that this one went on from: it knows what it changed since then.
+                "follows": self._stored().get("billing_id"),
                 "last_day": plan.last_day.isoformat(),
                 "first_delivery_day": plan.first_delivery_day.isoformat(),
                 "basis": _basis(settings, plan.books_open_on),

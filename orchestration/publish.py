@@ -2,15 +2,16 @@
 
 ``published/current`` is a link to the newest of ``published/publications/<id>``; each holds
 ``marts.duckdb``, one folder of Parquet per table, a CSV file of the tables that say so, and
-``manifest.json``, written last.
+``manifest.json``, written last. How a table is written, and what of it is taken over from the
+publication before: ``orchestration/parts.py``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,22 @@ import pyarrow as pa
 
 from orchestration.delivery.receipts import action_receipts
 from orchestration.landing.files import put_table
+from orchestration.parts import (
+    STORAGE_VERSION,
+    UNDATED,
+    Column,
+    Mart,
+    Part,
+    Published,
+    Written,
+    checksums,
+    write_database,
+    write_parts,
+)
 from orchestration.plan import BilledState
-from orchestration.settings import Settings
+from orchestration.settings import DBT_PROJECT_DIR, Settings
 from orchestration.versions import new_version
 from orchestration.warehouse import bounded, failed_controls, read_warehouse
-
-# Older clients read this storage version too.
-STORAGE_VERSION = "v1.4.0"
 
 _AMOUNT = pa.decimal128(38, 6)
 _RATE = pa.decimal128(18, 6)
@@ -61,27 +71,12 @@ FINAL_INVOICE_LINES = pa.schema(
 )
 
 
+# Seeds that marts read over their whole history.
+_SEEDS_OF_MARTS = ("contracts/customers.csv", "fleet/facilities.csv")
+
+
 class NotPublishable(RuntimeError):
     """The warehouse must not be published; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A published column and what it means."""
-
-    name: str
-    description: str
-
-
-@dataclass(frozen=True)
-class Mart:
-    """A published table: its name, what one row is, and its columns."""
-
-    name: str
-    description: str
-    columns: tuple[Column, ...]
-    as_csv: bool = False
-    """Whether it is published as CSV too (``csv: true`` in the model's meta)."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +100,7 @@ def marts_of(manifest: Mapping[str, Any]) -> list[Mart]:
                     for column in node["columns"].values()
                 ),
                 as_csv=bool(node["config"].get("meta", {}).get("csv")),
+                published_by=node["config"].get("meta", {}).get("published_by"),
             )
             for node in manifest["nodes"].values()
             if node["resource_type"] == "model" and node["access"] == "public"
@@ -137,7 +133,13 @@ def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
         read_warehouse(settings) as warehouse,
         new_version(settings.published_dir, name, kept=settings.publications_kept) as staged,
     ):
-        row_counts = _copy(warehouse, marts, staged, bounded(settings))
+        basis = _basis(settings, marts)
+        previous = _previous(settings, basis)
+        changed = _changed_parts(warehouse, previous, billed)
+        if changed is None:
+            previous = None
+        tables = [write_parts(warehouse, mart, staged, previous, changed or ()) for mart in marts]
+        write_database(tables, staged, previous, bounded(settings))
         _archive_final_invoices(warehouse, settings, name)
         checks = dict(
             warehouse.execute(
@@ -151,18 +153,87 @@ def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
             "first_delivery_day": billed["first_delivery_day"],
             "last_delivery_day": billed["last_day"],
             "settings": billed["basis"],
-            "row_counts": row_counts,
+            "row_counts": {table.mart.name: table.rows for table in tables},
             "checks": checks,
-            "sha256": {
-                str(path.relative_to(staged)): _sha256(path)
-                for path in sorted(staged.rglob("*"))
-                if path.is_file()
-            },
+            "basis": basis,
+            "parts": _listed(tables),
+            "sha256": checksums(staged, tables, previous),
         }
         (staged / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     return Publication(
-        path=settings.published_dir / "current", run_id=run_id, row_counts=row_counts
+        path=settings.published_dir / "current",
+        run_id=run_id,
+        row_counts={table.mart.name: table.rows for table in tables},
     )
+
+
+def _basis(settings: Settings, marts: Sequence[Mart]) -> str:
+    """A checksum of what all rows of a publication rest on, besides the rows of the warehouse.
+
+    Nothing is taken over from a publication with another one: what the project's SQL says, what is
+    published and how it is written, settings and seeds that the marts read.
+    """
+    digest = hashlib.sha256()
+    digest.update(json.dumps([asdict(mart) for mart in marts]).encode())
+    digest.update(f"{STORAGE_VERSION} {duckdb.__version__} {settings.provider_name}".encode())
+    seeds = [settings.staged_seeds_dir / name for name in _SEEDS_OF_MARTS]
+    sql = [path for part in ("models", "macros") for path in (DBT_PROJECT_DIR / part).rglob("*.*")]
+    for path in [*seeds, *sorted(sql)]:
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes() if path.exists() else b"")
+    return digest.hexdigest()
+
+
+def _previous(settings: Settings, basis: str) -> Published | None:
+    """The current publication, if parts of it may be taken over."""
+    folder = settings.published_dir / "current"
+    if not (folder / "manifest.json").exists():
+        return None
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    if manifest.get("basis") != basis:
+        return None
+    published = Published(
+        folder=folder.resolve(),
+        billing_id=manifest["billing_id"],
+        parts={
+            mart: {
+                part["name"]: Part(
+                    name=part["name"],
+                    rows=part["rows"],
+                    sums=tuple(part["sums"]),
+                    csv=tuple(part["csv"]) if part["csv"] else None,
+                )
+                for part in parts
+            }
+            for mart, parts in manifest["parts"].items()
+        },
+        sha256=manifest["sha256"],
+    )
+    return published if published.is_whole() else None
+
+
+def _listed(tables: Sequence[Written]) -> dict[str, list[dict[str, Any]]]:
+    return {table.mart.name: [asdict(part) for part in table.parts.values()] for table in tables}
+
+
+def _changed_parts(
+    warehouse: duckdb.DuckDBPyConnection, previous: Published | None, billed: Mapping[str, Any]
+) -> Collection[str] | None:
+    """The months that the warehouse may have changed since a publication; None is all of them.
+
+    The warehouse knows what its last billing changed. A publication that rests on an earlier one
+    (a night that was billed and not published lies between) is no use.
+    """
+    if previous is None:
+        return None
+    if previous.billing_id == billed["billing_id"]:
+        return ()
+    if previous.billing_id != billed.get("follows"):
+        return None
+    months = warehouse.execute(
+        "select strftime(month, '%Y-%m') from int_changed_months where month is not null"
+    ).fetchall()
+    return {UNDATED, *(month for (month,) in months)}
 
 
 def prepare_archive(settings: Settings) -> None:
@@ -192,68 +263,3 @@ def _archive_final_invoices(
             lines.select(FINAL_INVOICE_LINES.names).cast(FINAL_INVOICE_LINES),
             folder / f"{name}.parquet",
         )
-
-
-def _copy(
-    warehouse: duckdb.DuckDBPyConnection,
-    marts: list[Mart],
-    staged: Path,
-    options: dict[str, str | bool | int | float | list[str]],
-) -> dict[str, int]:
-    """Write every mart as Parquet and into one DuckDB file with its descriptions."""
-    row_counts = {}
-    for mart in marts:
-        folder = staged / mart.name
-        folder.mkdir()
-        [(rows,)] = warehouse.execute(
-            f'copy (select * from "{mart.name}" order by all) '
-            f"to '{_quoted(folder / 'part-0.parquet')}' (format parquet, compression zstd)"
-        ).fetchall()
-        row_counts[mart.name] = rows
-        if mart.as_csv:
-            _write_csv(warehouse, folder / "part-0.parquet", staged / f"{mart.name}.csv")
-    with duckdb.connect(":memory:", config=options) as copy:
-        copy.execute(
-            f"attach '{_quoted(staged / 'marts.duckdb')}' as published "
-            f"(storage_version '{STORAGE_VERSION}')"
-        )
-        for mart in marts:
-            copy.execute(
-                f'create table published."{mart.name}" as '
-                f"from read_parquet('{_quoted(staged / mart.name / 'part-0.parquet')}')"
-            )
-            copy.execute(
-                f"comment on table published.\"{mart.name}\" is '{_escaped(mart.description)}'"
-            )
-            for column in mart.columns:
-                copy.execute(
-                    f'comment on column published."{mart.name}"."{column.name}" '
-                    f"is '{_escaped(column.description)}'"
-                )
-        copy.execute("detach published")
-    return row_counts
-
-
-def _write_csv(warehouse: duckdb.DuckDBPyConnection, parquet: Path, csv: Path) -> None:
-    """Write a published table once more, as RFC 4180: CRLF, UTC instants with Z, NULL empty.
-
-    A decimal is written with all its places, so it always has a point: readers that guess types
-    would otherwise take a column of whole numbers for integers.
-    """
-    warehouse.execute(
-        f"copy (from read_parquet('{_quoted(parquet)}')) to '{_quoted(csv)}' "
-        "(format csv, header, new_line '\\r\\n', timestampformat '%Y-%m-%dT%H:%M:%SZ')"
-    )
-
-
-def _quoted(path: Path) -> str:
-    return _escaped(str(path))
-
-
-def _escaped(text: str) -> str:
-    return text.replace("'", "''")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

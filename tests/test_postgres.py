@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from postgres_server import postgres_server
 
-from orchestration.publish import Column, Mart
+from orchestration.parts import Column, Mart
 from orchestration.settings import PROJECT_ROOT, Settings
 
 psycopg = pytest.importorskip("psycopg", reason='the extra "postgres" is not installed')

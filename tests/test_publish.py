@@ -9,15 +9,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from orchestration.parts import Column, Mart
 from orchestration.plan import BilledState
-from orchestration.publish import (
-    Column,
-    Mart,
-    NotPublishable,
-    marts_of,
-    prepare_archive,
-    publish,
-)
+from orchestration.publish import NotPublishable, marts_of, prepare_archive, publish
 from orchestration.settings import Settings
 
 MARTS = [
@@ -73,12 +67,13 @@ def settings(tmp_path: Path) -> Settings:
     return settings
 
 
-def complete(settings: Settings) -> None:
+def complete(settings: Settings, billing: int = 1) -> None:
     state = BilledState(settings)
     state._update(
         {
             "complete": True,
-            "billing_id": "b1",
+            "billing_id": f"b{billing}",
+            "follows": f"b{billing - 1}",
             "last_day": "2026-01-31",
             "first_delivery_day": "2026-01-05",
             "basis": {},
@@ -140,13 +135,13 @@ def test_the_marts_are_the_public_models_of_the_manifest():
                 "name": "a",
                 "access": "public",
                 "columns": {},
-                "config": {"meta": {"csv": True}},
+                "config": {"meta": {"csv": True, "published_by": "day"}},
             },
             "c": {**node, "name": "c", "access": "protected", "columns": {}},
         }
     }
     assert marts_of(manifest) == [
-        Mart("a", "D.", (), as_csv=True),
+        Mart("a", "D.", (), as_csv=True, published_by="day"),
         Mart("b", "D.", (Column("a", "A."),)),
     ]
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestration.publish import Mart, marts_of
+from orchestration.parts import Mart
+from orchestration.publish import marts_of
 
 CUSTOMER_ID = "customer_id"
 
