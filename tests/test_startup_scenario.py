@@ -25,12 +25,13 @@ months, the books open on 1 January 2026 and are billed up to 4 February, the da
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Books
+from conftest import Books, differences
 from contracts import (
     LONG_AGO,
     Row,
@@ -70,7 +71,13 @@ def spread(customer_id: str, event: str, day: date, minutes: Any) -> Row:
 @pytest.fixture(scope="module")
 def billed(tmp_path_factory: pytest.TempPathFactory) -> Books:
     """The scenario, billed in one run."""
-    folder = tmp_path_factory.mktemp("startup")
+    books = scenario(tmp_path_factory.mktemp("startup"))
+    books.bill(OPEN, CLOSED)
+    return books
+
+
+def scenario(folder: Path) -> Books:
+    """The scenario's seeds and feeds, not billed yet."""
     names = ("keen", "even", "weekend", "nearly")
     seeds = catalog(
         credit_rates=[
@@ -112,7 +119,7 @@ def billed(tmp_path_factory: pytest.TempPathFactory) -> Books:
         spread("nearly", "most", january(5), "5999.996"),
         spread("nearly", "rest", january(6), "0.004"),
     ]
-    books = Books(
+    return Books(
         Settings(
             data_dir=folder / "data",
             seeds_dir=write_seeds(folder / "seeds", seeds),
@@ -120,8 +127,6 @@ def billed(tmp_path_factory: pytest.TempPathFactory) -> Books:
             books_open_on=OPEN,
         )
     )
-    books.bill(OPEN, CLOSED)
-    return books
 
 
 def lines(billed: Books, customer_id: str) -> dict[str, tuple[Decimal, Decimal, Decimal]]:
@@ -275,3 +280,14 @@ def test_a_delivered_action_stays_and_is_superseded_if_the_books_never_asked_for
     superseded = "select action_id, effective_on from policy_actions where is_superseded"
     assert billed.rows(superseded) == [("keen/gone/cap_usage", january(12))]
     assert billed.rows("select count(*) from policy_actions where not is_superseded") == before
+
+
+def test_an_invoice_becomes_final_in_a_night_that_brings_nothing_for_it(billed, tmp_path):
+    """The night of the day that January closes on has no usage at all, neither new nor late."""
+    nightly = scenario(tmp_path)
+    nightly.bill(OPEN, CLOSED - timedelta(days=1))
+    assert nightly.rows(f"select distinct status from invoices where {JANUARY}") == [("open",)]
+    nightly.bill(CLOSED, CLOSED)
+    assert nightly.rows(f"select distinct status from invoices where {JANUARY}") == [("final",)]
+    one_run, two_runs = (b.settings.published_dir / "current" for b in (billed, nightly))
+    assert differences(one_run, two_runs) == {}

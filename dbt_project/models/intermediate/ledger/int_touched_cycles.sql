@@ -1,6 +1,7 @@
 {#
     The billing cycles whose invoices and margins this run works out anew: those that contain a day
-    of the ledger's window, and those to which usage of a rebuilt day is booked (its cost moved).
+    of the ledger's window, those that close on one (an invoice becomes final though nothing new was
+    booked in it), and those to which usage of a rebuilt day is booked (its cost moved).
 #}
 with
 
@@ -13,7 +14,7 @@ anchors as (
 days as (
 
     select day from {{ day_spine(
-        '(select ledger_from from ' ~ ref('stg_run_settings') ~ ')', '(select last_day from ' ~ ref('stg_run_settings') ~ ')'
+        '(select ledger_from - days_until_close - 1 from ' ~ ref('stg_run_settings') ~ ')', '(select last_day from ' ~ ref('stg_run_settings') ~ ')'
     ) }} as ledger_days
     union
     select usage_day as day from {{ landed('run_days') }}
