@@ -8,6 +8,8 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import Books, DbtFailed, days, differences, run_job
 
@@ -51,6 +53,27 @@ def test_single_nights_give_the_books_of_one_run(at_once, books, sample_feeds):
                 f"(from {parquet} except all from {table})"
             ).fetchall()
             assert (table, rows) == (table, [])
+
+
+def test_a_night_tests_the_days_that_it_rebuilt(at_once, tmp_path):
+    """Method: the same row twice, on a day that the plan names and on one that it does not."""
+    copied = Books(at_once.settings.apart(data_dir=tmp_path / "data"))
+    shutil.copytree(at_once.settings.data_dir, copied.settings.data_dir, symlinks=True)
+    rebuilt = pa.table({"usage_day": pa.array([date(2026, 1, 9)], pa.date32())})
+    pq.write_table(rebuilt, copied.settings.landing_dir / "run" / "days.parquet")
+
+    def repeat_a_row_of(day: str) -> None:
+        with duckdb.connect(str(copied.settings.warehouse_file)) as warehouse:
+            warehouse.execute(
+                f"insert into int_usage_rated from int_usage_rated where usage_day = '{day}' limit 1"
+            )
+
+    asked = ["test", "--select", "int_usage_rated"]
+    repeat_a_row_of("2026-01-06")
+    copied.dbt(asked)
+    repeat_a_row_of("2026-01-09")
+    with pytest.raises(DbtFailed, match="unique_together_int_usage_rated"):
+        copied.dbt(asked)
 
 
 def test_shuffled_nights_publish_nothing_over_a_gap_and_end_with_the_same_books(
