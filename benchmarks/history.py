@@ -31,9 +31,9 @@ from orchestration.sample import OPENS_ON, generate_sample
 from orchestration.settings import PROJECT_ROOT
 
 LONG, SHORT = 400, 30
-NIGHTS = 2
-CUSTOMERS = 200
-SLICES = 5
+NIGHTS = 3
+CUSTOMERS = 500
+SLICES = 8
 """Slices of use of one customer on one day."""
 LATE, REPEATED, ADJUSTED = 0.1, 0.05, 0.001
 """Shares of slices that come one to ten days late, twice, and after their cycle has closed."""
@@ -91,13 +91,15 @@ def write_seeds(folder: Path, customers: int) -> None:
         for order in range(random.randrange(3)):
             day = OPENS_ON + timedelta(days=random.randrange(LONG))
             orders.append(f"order-{name}-{order},{name},top-up-10k,1,{day}T10:00:00Z")
-    for table, rows in {"customers": people, "subscriptions": plans, "orders": orders}.items():
+    for table, rows in {
+        "customers": people,
+        "subscriptions": plans,
+        "orders": orders,
+        "adjustments": [],
+    }.items():
         path = folder / "contracts" / f"{table}.csv"
         header = path.read_text(encoding="utf-8").splitlines()[0]
         path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    for table in ("adjustments",):
-        path = folder / "contracts" / f"{table}.csv"
-        path.write_text(path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
 
 
 def _slice(customer: int, day: date, number: int, random: Random) -> str:
@@ -193,7 +195,10 @@ def run(environment: Books, first: int, last: int) -> Cost:
     if done.returncode:
         raise RuntimeError(f"{begins} to {ends} was not billed:\n{done.stdout}\n{done.stderr}")
     measured = json.loads(done.stdout.splitlines()[-1])
-    return Cost(measured["stages"], measured["nodes"])
+    cost = Cost(measured["stages"], measured["nodes"])
+    spent = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in cost.stages.items())
+    print(f"{begins} to {ends}: {cost.total:.1f} CPU s ({spent})", file=sys.stderr, flush=True)
+    return cost
 
 
 def _measured_run(first: date, last: date) -> None:
@@ -326,7 +331,7 @@ class Scene:
         }
 
 
-def measure(folder: Path, usage: Path, days: int, customers: int) -> dict[str, Cost]:
+def measure(folder: Path, usage: Path, days: int, customers: int, singles: int) -> dict[str, Cost]:
     """Bill ``days`` days in one run, then what comes after, each on its own."""
     scene = Scene(folder / f"{days}-days", days)
     billed = folder / f"{days}-days-billed"
@@ -343,11 +348,11 @@ def measure(folder: Path, usage: Path, days: int, customers: int) -> dict[str, C
     shutil.rmtree(scene.folder, ignore_errors=True)
     shutil.copytree(billed, scene.folder, symlinks=True)
     nights = []
-    for night in range(days, days + NIGHTS):
+    for night in range(days, days + singles):
         feeds_until(feeds, usage, night + 1)
         nights.append(run(scene.environment, night, night))
     costs["night"] = Cost(*(_medians([getattr(n, part) for n in nights]) for part in FIELDS))
-    last = days + NIGHTS
+    last = days + singles
     feeds_until(feeds, usage, last + 1)
     _deliver_late(feeds / "usage", last, customers)
     costs["a night with late usage of an old day"] = run(scene.environment, last, last)
@@ -390,6 +395,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--customers", type=int, default=CUSTOMERS)
     parser.add_argument("--short", type=int, default=SHORT)
     parser.add_argument("--long", type=int, default=LONG)
+    parser.add_argument("--nights", type=int, default=NIGHTS, help="single nights of the median")
     parser.add_argument("--top", type=int, default=25, help="nodes of dbt that are listed")
     parser.add_argument(
         "--run", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help=argparse.SUPPRESS
@@ -400,11 +406,11 @@ def main(arguments: list[str] | None = None) -> None:
         return
     folder = asked.folder.resolve()
     usage = folder / "usage"
-    if not (usage / _file(asked.long + NIGHTS)).exists():
-        write_usage(usage, asked.customers, asked.long + NIGHTS + 1)
+    if not (usage / _file(asked.long + asked.nights)).exists():
+        write_usage(usage, asked.customers, asked.long + asked.nights + 1)
         write_seeds(folder / "seeds", asked.customers)
-    short = measure(folder, usage, asked.short, asked.customers)
-    long = measure(folder, usage, asked.long, asked.customers)
+    short = measure(folder, usage, asked.short, asked.customers, asked.nights)
+    long = measure(folder, usage, asked.long, asked.customers, asked.nights)
     compare(short, long, (asked.short, asked.long), asked.top)
 
 
