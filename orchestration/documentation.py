@@ -47,7 +47,7 @@ def document(settings: Settings) -> Path:
         SeedError: the seeds break their contract.
         WriterBusy: another run holds the warehouse.
     """
-    if not settings.warehouse_file.exists():
+    if not settings.built_warehouse.exists():
         raise NotDocumented("Nothing is billed yet, so no table has columns: bill a day first")
     # A place of its own: what Dagster reads in the usual one stays as it was billed.
     target = settings.data_dir / "dbt" / "docs"

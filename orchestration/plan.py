@@ -62,7 +62,7 @@ class BilledState:
     def __init__(self, settings: Settings) -> None:
         self._folder = settings.warehouse_dir / "billed"
         self._file = self._folder / "billed.json"
-        self._warehouse = settings.warehouse_file
+        self._warehouse = settings.built_warehouse
 
     def read(self) -> dict[str, Any]:
         """The last completed billing; empty if there is none or its warehouse is gone."""
@@ -270,6 +270,8 @@ def _basis(settings: Settings, books_open_on: date) -> dict[str, Any]:
         "normal_utilization": str(settings.normal_utilization),
         "reporting_currency": settings.reporting_currency,
         "conflict_days": settings.conflict_days,
+        # Tables of one engine are not those of another, however recent both are.
+        **({"spark_schema": settings.spark_schema} if settings.dbt_target == "spark" else {}),
     }
 
 

@@ -13,7 +13,7 @@ from datetime import date
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -216,11 +216,55 @@ class Settings(BaseSettings):
         default="8GB",
         description="Memory that DuckDB may use before it spills to disk.",
     )
+    dbt_target: Literal["duckdb", "spark"] = Field(
+        default="duckdb",
+        description="Engine that bills: duckdb on this machine, or spark (docs/spark.md).",
+    )
+    spark_thrift_host: str = Field(
+        default="127.0.0.1", description="Host of the Spark Thrift server."
+    )
+    spark_thrift_port: Annotated[int, Field(ge=1, le=65535)] = Field(
+        default=10000, description="Its port."
+    )
+    spark_thrift_user: str = Field(default="dbt", description="Whom it knows the job as.")
+    spark_thrift_auth: Literal["NONE", "NOSASL", "LDAP", "KERBEROS"] = Field(
+        default="NONE", description="How it asks who that is."
+    )
+    spark_thrift_password: SecretStr | None = Field(
+        default=None,
+        validate_default=True,
+        description="Password for SPARK_THRIFT_AUTH=LDAP.",
+    )
+    spark_schema: Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,62}$")] = Field(
+        default="billing",
+        description="Schema that holds the books there; one for each DATA_DIR.",
+    )
+    spark_warehouse_dir: Path | None = Field(
+        default=None,
+        validate_default=True,
+        description="The server's spark.sql.warehouse.dir, as this machine sees it.",
+    )
 
     @field_validator("data_dir", "seeds_dir")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().resolve()
+
+    @field_validator("spark_thrift_password")
+    @classmethod
+    def _password_where_asked(
+        cls, password: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        if password is None and info.data.get("spark_thrift_auth") == "LDAP":
+            raise ValueError("SPARK_THRIFT_AUTH=LDAP needs one")
+        return password
+
+    @field_validator("spark_warehouse_dir")
+    @classmethod
+    def _absolute_where_read(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is None and info.data.get("dbt_target") == "spark":
+            raise ValueError("DBT_TARGET=spark needs it, to read what was billed")
+        return path.expanduser().resolve() if path else None
 
     @field_validator("usage_url")
     @classmethod
@@ -379,8 +423,24 @@ class Settings(BaseSettings):
 
     @cached_property
     def warehouse_file(self) -> Path:
-        """The warehouse; dbt is its only writer."""
+        """The warehouse of DuckDB; dbt is its only writer."""
         return self.warehouse_dir / "warehouse.duckdb"
+
+    @cached_property
+    def spark_tables_dir(self) -> Path:
+        """Where Spark keeps the tables of the books, a folder each; dbt is their only writer.
+
+        Raises:
+            SettingsError: the setting that names the place is missing.
+        """
+        if self.spark_warehouse_dir is None:
+            raise SettingsError("SPARK_WAREHOUSE_DIR is not set")
+        return self.spark_warehouse_dir / f"{self.spark_schema}.db"
+
+    @cached_property
+    def built_warehouse(self) -> Path:
+        """What is there once anything was billed: the file of DuckDB, the folder of Spark."""
+        return self.spark_tables_dir if self.dbt_target == "spark" else self.warehouse_file
 
     @cached_property
     def console_log(self) -> Path:
@@ -449,6 +509,19 @@ class Settings(BaseSettings):
             "DBT_LOG_PATH": str(self.data_dir / "dbt" / "logs"),
             "DUCKDB_MEMORY_LIMIT": self.duckdb_memory_limit,
             "PROVIDER_NAME": self.provider_name,
+            "DBT_TARGET": self.dbt_target,
+            **(self._spark_environment() if self.dbt_target == "spark" else {}),
+        }
+
+    def _spark_environment(self) -> dict[str, str]:
+        password = self.spark_thrift_password
+        return {
+            "SPARK_THRIFT_HOST": self.spark_thrift_host,
+            "SPARK_THRIFT_PORT": str(self.spark_thrift_port),
+            "SPARK_THRIFT_USER": self.spark_thrift_user,
+            "SPARK_THRIFT_AUTH": self.spark_thrift_auth,
+            "SPARK_SCHEMA": self.spark_schema,
+            **({"SPARK_THRIFT_PASSWORD": password.get_secret_value()} if password else {}),
         }
 
 

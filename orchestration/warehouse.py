@@ -1,15 +1,19 @@
-"""The warehouse file: who may write it, and how its tables are read once dbt has let go of it."""
+"""The warehouse: who may write it, and how its tables are read once dbt has let go of it."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import duckdb
 from filelock import FileLock, Timeout
 
-from orchestration.settings import Settings
+from orchestration.settings import BOUND_DBT, DBT_PROJECT_DIR, Settings
+from orchestration.spark import add_views
 
 PATIENCE_SECONDS = 600
 """Another run is let finish for this long before a run gives up."""
@@ -17,6 +21,10 @@ PATIENCE_SECONDS = 600
 
 class WriterBusy(RuntimeError):
     """Another run is writing the warehouse."""
+
+
+class WarehouseStays(RuntimeError):
+    """The warehouse could not be removed; the message says why."""
 
 
 @contextmanager
@@ -48,10 +56,35 @@ def writer_lock(settings: Settings, patience: float = PATIENCE_SECONDS) -> Itera
 
 
 def start_anew(settings: Settings) -> None:
-    """Remove the warehouse and what is known of it; the landing and what is published stay."""
+    """Remove the warehouse and what is known of it; the landing and what is published stay.
+
+    Raises:
+        WarehouseStays: Spark does not let go of its tables.
+    """
+    if settings.dbt_target == "spark":
+        _drop_spark_tables(settings)
     for leftover in settings.warehouse_dir.glob("warehouse.duckdb*"):
         leftover.unlink()
     shutil.rmtree(settings.warehouse_dir / "billed", ignore_errors=True)
+
+
+def _drop_spark_tables(settings: Settings) -> None:
+    """By dbt, the only writer of the warehouse: Spark's tables are more than their files."""
+    done = subprocess.run(
+        [
+            *(sys.executable, str(BOUND_DBT), "--quiet", "run-operation", "drop_books"),
+            *(f"--project-dir={DBT_PROJECT_DIR}", f"--profiles-dir={DBT_PROJECT_DIR}"),
+        ],
+        env={**os.environ, **settings.dbt_environment()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise WarehouseStays(
+            "The tables of the books could not be dropped, so they cannot begin anew; dbt said: "
+            + (done.stdout + done.stderr).strip()
+        )
 
 
 def bounded(settings: Settings) -> dict[str, str | bool | int | float | list[str]]:
@@ -66,12 +99,20 @@ def bounded(settings: Settings) -> dict[str, str | bool | int | float | list[str
 
 @contextmanager
 def read_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The warehouse, opened read-only; what does not fit into memory is spilled beside it."""
+    """The warehouse, opened read-only; what does not fit into memory is spilled beside it.
+
+    What Spark built is read from its files, by views in a database that is gone afterwards.
+    """
+    on_spark = settings.dbt_target == "spark"
     connection = duckdb.connect(
-        str(settings.warehouse_file), read_only=True, config=bounded(settings)
+        ":memory:" if on_spark else str(settings.warehouse_file),
+        read_only=not on_spark,
+        config=bounded(settings),
     )
     try:
         connection.execute("set TimeZone = 'UTC'")
+        if on_spark:
+            add_views(connection, settings)
         yield connection
     finally:
         connection.close()
@@ -79,7 +120,7 @@ def read_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def failed_controls(settings: Settings, limit: int = 10) -> list[str]:
     """The error-level controls that fail in the warehouse as it is, each as a sentence."""
-    if not settings.warehouse_file.exists():
+    if not settings.built_warehouse.exists():
         return []
     with read_warehouse(settings) as warehouse:
         [(built,)] = warehouse.execute(

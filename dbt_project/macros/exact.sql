@@ -19,8 +19,9 @@
 {#- Integer division that drops the remainder; both sides must be integers, the divisor not 0. -#}
 {% macro int_div(numerator, denominator) %}{{ return(adapter.dispatch('int_div')(numerator, denominator)) }}{% endmacro %}
 {% macro default__int_div(numerator, denominator) %}(({{ numerator }}) // ({{ denominator }})){% endmacro %}
+{#- `/` of decimals is exact here: nothing is left over. Of integers it would be a double. -#}
 {% macro spark__int_div(numerator, denominator) -%}
-    ((({{ numerator }}) - ({{ numerator }}) % ({{ denominator }})) / ({{ denominator }}))
+    cast(({{ wide(numerator) }} - {{ wide(numerator) }} % {{ wide(denominator) }}) / {{ wide(denominator) }} as decimal(38, 0))
 {%- endmacro %}
 
 {#-
@@ -30,7 +31,8 @@
 -#}
 {% macro divide_rounded(numerator, denominator, as_type='bigint') -%}
 cast(
-    sign({{ numerator }}) * sign({{ denominator }}) * {{ int_div(
+    {# Not sign(): where that is a double, it takes the digits beyond the sixteenth away. #}
+    case when ({{ numerator }} < 0) <> ({{ denominator }} < 0) then -1 else 1 end * {{ int_div(
         '2 * abs(' ~ wide(numerator) ~ ') + abs(' ~ wide(denominator) ~ ')', '2 * abs(' ~ wide(denominator) ~ ')'
     ) }} as {{ as_type }}
 )

@@ -32,7 +32,9 @@ case when {{ value }} is not null then to_json(named_struct('{{ name }}', {{ val
 {#- Whether a text is a JSON object; NULL for NULL. -#}
 {% macro is_json_object(text) %}{{ return(adapter.dispatch('is_json_object')(text)) }}{% endmacro %}
 {% macro default__is_json_object(text) %}(json_valid({{ text }}) and {{ text }} like '{{ '{%}' }}'){% endmacro %}
-{% macro spark__is_json_object(text) %}(try_parse_json({{ text }}) is not null and {{ text }} like '{{ '{%}' }}'){% endmacro %}
+{% macro spark__is_json_object(text) -%}
+case when {{ text }} is not null then try_parse_json({{ text }}) is not null and {{ text }} like '{{ '{%}' }}' end
+{%- endmacro %}
 
 {#-
     For the tests of the mart: every charge that belongs to something paid ahead (or, for overage, in

@@ -13,7 +13,7 @@
 
 {% macro raw_parquet(path) %}{{ return(adapter.dispatch('raw_parquet')(path)) }}{% endmacro %}
 {% macro default__raw_parquet(path) %}read_parquet('{{ path | replace("'", "''") }}', hive_partitioning = {{ '=' in path }}, union_by_name = false){% endmacro %}
-{% macro spark__raw_parquet(path) %}parquet.`{{ path }}`{% endmacro %}
+{% macro spark__raw_parquet(path) %}parquet.`{{ path | replace("`", "``") }}`{% endmacro %}
 
 {#-
     The usage days to rebuild, as a list of date literals known when the SQL is written, so that only
@@ -57,3 +57,6 @@
         {%- for row in rows %} partition ({{ key }} = '{{ row[0] }}'){{ ',' if not loop.last }}{% endfor %}
     {%- endif -%}
 {%- endmacro %}
+
+{#- Materialization of what the job reads as well: a view, but a table on Spark, of which it reads only the files. -#}
+{% macro view_or_files() %}{{ return('table' if target.type == 'spark' else 'view') }}{% endmacro %}

@@ -43,6 +43,9 @@ class NotBilled(RuntimeError):
 def settings_apart(settings: Settings, data_dir: Path, first: date, **others: Any) -> Settings:
     """Settings for books that open on ``first`` in a folder of their own, and send nothing.
 
+    DuckDB bills them, whatever the real books are billed with: the figures are the same, and a
+    schema of Spark's is not in the folder.
+
     Args:
         settings: of the real books; all that is not named stays as it is there.
         data_dir: where everything is written.
@@ -56,6 +59,7 @@ def settings_apart(settings: Settings, data_dir: Path, first: date, **others: An
         alert_webhook_urls=None,
         notify_urls=None,
         publish_postgres_url=None,
+        dbt_target="duckdb",
         **others,
     )
 

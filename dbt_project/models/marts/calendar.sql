@@ -1,4 +1,4 @@
-{{ config(materialized = 'view') }}
+{{ config(materialized = view_or_files()) }}
 {# Usage may be booked before the books open, in the cycle that they open with: up to a month before. #}
 select
     spine.day as date_day,

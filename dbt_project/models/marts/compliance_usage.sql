@@ -1,4 +1,4 @@
-{{ config(materialized = 'view') }}
+{{ config(materialized = view_or_files()) }}
 {# The record that regulated customers get: where their work ran, with what energy. #}
 with
 

@@ -1,4 +1,4 @@
-{{ config(materialized = 'view') }}
+{{ config(materialized = view_or_files()) }}
 select
     wallet_days.grant_id,
     wallet_days.customer_id,

@@ -1,4 +1,4 @@
-{{ config(materialized = 'view') }}
+{{ config(materialized = view_or_files()) }}
 {#
     FOCUS 1.2 Cost and Usage: int_focus_charges in the words of the specification. Credits are a
     virtual currency, GPC: bought in dollars, drawn in credits. docs/focus.md has the mapping.

@@ -1,4 +1,4 @@
-{{ config(materialized = 'view') }}
+{{ config(materialized = view_or_files()) }}
 {%- set sums = [] -%}
 {%- for column in [
     'gpu_minutes', 'credits', 'burn_revenue', 'overage_revenue', 'burst_revenue', 'energy_revenue', 'dedicated_revenue',

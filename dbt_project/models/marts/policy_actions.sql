@@ -1,4 +1,4 @@
-{{ config(materialized = 'view') }}
+{{ config(materialized = view_or_files()) }}
 {# What the usage API is asked to do about an alert; the outbox from which it is delivered. #}
 with
 

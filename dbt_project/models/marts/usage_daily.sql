@@ -1,4 +1,4 @@
-{{ config(materialized = 'view') }}
+{{ config(materialized = view_or_files()) }}
 select
     customer_id,
     usage_day as usage_date,

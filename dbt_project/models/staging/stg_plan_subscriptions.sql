@@ -1,3 +1,4 @@
+{{ config(materialized = view_or_files()) }}
 {# A subscription is a plan's when its SKU is in the plan catalog; a customer has at most one on a day. #}
 select
     subscriptions.subscription_id,

@@ -1,3 +1,4 @@
+{{ config(materialized = view_or_files()) }}
 {# A tier covers (previous up_to, up_to]; the last one has no upper end. Units in millionths. #}
 select
     sku,

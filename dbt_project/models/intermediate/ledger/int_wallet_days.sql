@@ -6,7 +6,8 @@
         batch_size = 'day',
         begin = '2000-01-01',
         partition_by = partitioned_by('posted_on'),
-        on_schema_change = 'fail'
+        on_schema_change = 'fail',
+        pre_hook = "{{ clear_partitions('posted_on >= (select ledger_from from ' ~ ref('stg_run_settings') ~ ')') }}"
     )
 }}
 {%- set day = batch_day() %}
