@@ -20,6 +20,18 @@ balances as (
 
 ),
 
+{# The plan in effect or, in between, the latest one: each lasts until the customer's next starts. #}
+plans_in_turn as (
+
+    select
+        customer_id,
+        sku,
+        starts_on,
+        lead(starts_on) over (partition by customer_id order by starts_on) as next_starts_on
+    from {{ ref('stg_plan_subscriptions') }}
+
+),
+
 planned as (
 
     select
@@ -30,15 +42,13 @@ planned as (
         balances.burned_in_cycle,
         {# The balance that depletion was measured with: before what expires or rolls. #}
         balances.closing_credits + balances.expired_credits + balances.rolled_credits as balance,
-        subscriptions.sku
+        plans_in_turn.sku
     from balances
-    left join {{ ref('stg_plan_subscriptions') }} as subscriptions
+    left join plans_in_turn
         on
-            balances.customer_id = subscriptions.customer_id
-            and balances.balance_date >= subscriptions.starts_on
-    qualify row_number() over (
-        partition by balances.customer_id, balances.balance_date order by subscriptions.starts_on desc
-    ) = 1
+            balances.customer_id = plans_in_turn.customer_id
+            and balances.balance_date >= plans_in_turn.starts_on
+            and (plans_in_turn.next_starts_on is null or balances.balance_date < plans_in_turn.next_starts_on)
 
 )
 
