@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -37,6 +38,16 @@ def prepare_dbt_project(settings: Settings) -> DbtProject:
     else:
         check_seeds(settings.seeds_dir)
     return project
+
+
+def clear_old_targets(target: Path, *, kept: int) -> None:
+    """Remove the folders of earlier dbt runs below ``target``, but for the newest ``kept``.
+
+    dagster-dbt gives every run one of its own, and leaves it there.
+    """
+    made = {path: path.stat().st_mtime for path in target.glob("billing_models-*")}
+    for path in sorted(made, key=lambda path: made[path], reverse=True)[kept:]:
+        shutil.rmtree(path)
 
 
 def _is_stale(manifest: Path) -> bool:

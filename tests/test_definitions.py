@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -341,3 +342,21 @@ def test_a_gate_says_in_the_ui_what_it_expected_and_found(
     whole = found["usage", "schema"]
     assert whole.passed
     assert whole.description == "6 of 6 expectations hold for 2026-01-05 to 2026-01-06"
+
+
+def test_what_dbt_compiled_stays_for_the_last_billings_only(location, tmp_path):
+    from orchestration.dbt import clear_old_targets
+
+    for number in range(5):
+        folder = tmp_path / f"billing_models-{number}"
+        folder.mkdir()
+        os.utime(folder, (number, number))
+    (tmp_path / "manifest.json").touch()
+    clear_old_targets(tmp_path, kept=7)
+    assert len(list(tmp_path.iterdir())) == 6
+    clear_old_targets(tmp_path, kept=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "billing_models-3",
+        "billing_models-4",
+        "manifest.json",
+    ]

@@ -7,7 +7,6 @@ import dagster as dg
 from orchestration.dbt import dbt_project, settings
 from orchestration.defs.feeds import OWNERS
 from orchestration.partitions import delivery_day
-from orchestration.pictures import cost_trend, margin_waterfall
 from orchestration.publish import marts_of, publish
 from orchestration.warehouse import writer_lock
 
@@ -25,6 +24,9 @@ MARTS = marts_of(json.loads(dbt_project.manifest_path.read_text(encoding="utf-8"
 )
 def published_marts(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
     """The marts as BI reads them: Parquet and a DuckDB file, switched in one step."""
+    # Imported late: whoever only loads the code location draws nothing.
+    from orchestration.pictures import cost_trend, margin_waterfall
+
     with writer_lock(settings):
         publication = publish(settings, MARTS, context.run_id)
     context.log.info(

@@ -13,11 +13,14 @@ from dagster_dbt import (
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from orchestration.billing import NothingToBill, billing_run
-from orchestration.dbt import dbt_project, settings
+from orchestration.dbt import clear_old_targets, dbt_project, settings
 from orchestration.defs.feeds import asked_days
 from orchestration.instance import WRITER_POOL
 from orchestration.partitions import delivery_day
 from orchestration.warehouse import failed_controls
+
+# Of as many billings what dbt compiled and said stays, to be looked up; tens of megabytes each.
+_TARGETS_KEPT = 7
 
 
 @dbt_assets(
@@ -37,6 +40,7 @@ def billing_models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> It
     days = asked_days(context)
     try:
         with billing_run(settings, days[0], days[-1]) as run:
+            clear_old_targets(dbt_project.target_path, kept=_TARGETS_KEPT)
             context.log.info(str(run))
             built = 0
             for event in dbt.cli(run.dbt_arguments, context=context).stream():
