@@ -11,7 +11,7 @@ FOCUS_PYTHON ?= $(shell for python in python3.12 python3.13 $(HOME)/.pyenv/versi
 # Handed on through the environment, so that no shell reads what an id contains.
 export LINE ACTION REASON CUSTOMER SCENARIO HISTORY BASE
 
-.PHONY: run test test-slow fuzz bill explain replay import check-catalog settle bench lint focus-validator focus-gate ui portal docs board
+.PHONY: run test test-slow test-spark fuzz bill explain replay import check-catalog settle bench lint focus-validator focus-gate ui portal docs board
 
 .venv/.installed: requirements.lock
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" || { echo "Python 3.11 is needed; name it with PYTHON=..."; exit 1; }
@@ -38,6 +38,18 @@ test: .venv/.installed
 ## test-slow: the tests that take minutes each: faults, floods, browsers
 test-slow: .venv/.installed
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+
+.venv/spark/.installed: | .venv/.installed
+	@echo "Installing the client of Spark, and Spark itself for a test cluster, into .venv/spark (500 MB, once)"
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["spark"])' \
+		| xargs $(BIN)/python -m pip install --quiet --disable-pip-version-check
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["spark-cluster"])' \
+		| xargs $(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv/spark
+	@touch $@
+
+## test-spark: the books of Spark equal those of DuckDB, on a cluster of this machine; needs Java 17
+test-spark: .venv/spark/.installed
+	@$(BIN)/python -m pytest tests/test_spark.py
 
 ## fuzz: the tests with generated input again, with new input, EXAMPLES times as much
 fuzz: .venv/.installed
