@@ -256,9 +256,9 @@ def _write_csv(
     target = staged / f"{table.mart.name}.csv"
     before = previous.parts.get(table.mart.name, {}) if previous else {}
 
-    def as_csv(rows: str, header: str) -> None:
+    def as_csv(relation: str, header: str) -> None:
         warehouse.execute(
-            f"copy ({rows}) to '{quoted(passing)}' (format csv, {header}, "
+            f"copy ({relation}) to '{quoted(passing)}' (format csv, {header}, "
             "new_line '\\r\\n', timestampformat '%Y-%m-%dT%H:%M:%SZ')"
         )
 

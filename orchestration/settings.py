@@ -426,7 +426,7 @@ class Settings(BaseSettings):
         """The warehouse of DuckDB; dbt is its only writer."""
         return self.warehouse_dir / "warehouse.duckdb"
 
-    @cached_property
+    @property
     def spark_tables_dir(self) -> Path:
         """Where Spark keeps the tables of the books, a folder each; dbt is their only writer.
 
@@ -437,7 +437,7 @@ class Settings(BaseSettings):
             raise SettingsError("SPARK_WAREHOUSE_DIR is not set")
         return self.spark_warehouse_dir / f"{self.spark_schema}.db"
 
-    @cached_property
+    @property
     def built_warehouse(self) -> Path:
         """What is there once anything was billed: the file of DuckDB, the folder of Spark."""
         return self.spark_tables_dir if self.dbt_target == "spark" else self.warehouse_file

@@ -69,6 +69,7 @@ def values(port: int) -> dict[str, str]:
                 "electricitymaps_token",
                 "policy_api_token",
                 "portal_secret",
+                "spark_thrift_password",
             )
         },
     }

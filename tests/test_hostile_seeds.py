@@ -59,7 +59,8 @@ def read(contract: SeedContract, folder: Path = SEEDS) -> list[dict[str, str]]:
 def loaded(contract: SeedContract, staged: Path) -> list[dict[str, Any]]:
     """A staged seed as the macro of the project has DuckDB read it."""
     macro = (DBT_PROJECT_DIR / "macros" / "load_seeds.sql").read_text(encoding="utf-8")
-    found = re.search(r"copy .* from .* (\(.*?\n        \))", macro, re.DOTALL)
+    of_duckdb, _, _ = macro.partition("macro spark__load_csv_rows")
+    found = re.search(r"copy .* from .* (\(.*?\n        \))", of_duckdb, re.DOTALL)
     assert found
     columns = ", ".join(f'"{name}" {kind}' for name, kind in contract.types.items())
     with duckdb.connect() as connection:

@@ -244,6 +244,7 @@ def pricing() -> Pricing:
     environment = jinja2.Environment()
     environment.globals.update(
         {"adapter": adapter, "return": lambda value: value, "ref": lambda name: name}
+        | {"config": lambda **_: "", "view_or_files": lambda: "view"}
     )
     adapter.module = environment.from_string(macros).module
     connection = duckdb.connect()
