@@ -48,7 +48,7 @@ def billing_models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> It
                 if isinstance(event, dg.Output):
                     built += 1
                     if built % 10 == 0:
-                        context.log.info(f"{built} of {len(context.selected_output_names)} tables")
+                        context.log.info(f"{built} of {len(context.selected_asset_keys)} tables")
     except NothingToBill as reason:
         raise dg.Failure(str(reason), allow_retries=False) from None
     except DagsterDbtCliRuntimeError as error:
