@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from datetime import date, datetime, timedelta
@@ -18,6 +19,9 @@ from usagebox_engine import MeteringEngine, event, serving
 from orchestration.landing.files import usage_part
 from orchestration.seeds import SeedError
 from orchestration.settings import PROJECT_ROOT, Settings
+
+NO_KEY = {"rejected_rows"}
+"""Published tables of which no columns are a key without NULL."""
 
 
 def test_every_asset_has_a_group_an_owner_and_a_description(location):
@@ -38,6 +42,23 @@ def test_all_daily_assets_have_one_partitioning_and_one_backfill_policy(location
     nodes = [graph.get(key) for key in graph.materializable_asset_keys]
     assert {node.backfill_policy for node in nodes} == {dg.BackfillPolicy.single_run()}
     assert len({node.partitions_def for node in nodes}) == 1
+
+
+def test_published_tables_promise_their_keys(location):
+    """Also those whose tests look at what a night rebuilt only: database servers are told of them."""
+    from orchestration.dbt import dbt_project
+    from orchestration.postgres.contract import contracts_of
+
+    manifest = json.loads(dbt_project.manifest_path.read_text(encoding="utf-8"))
+    contracts = {contract.mart.name: contract for contract in contracts_of(manifest)}
+    without = {name for name, contract in contracts.items() if contract.primary_key is None}
+    assert without == NO_KEY
+    assert {r.table for r in contracts["credit_ledger"].references} == {"credit_grants"}
+    # Another condition than the night's is no promise for every row.
+    for node in manifest["nodes"].values():
+        if node["resource_type"] == "test":
+            node["config"]["where"] = "customer_id = 'acme'"
+    assert not any(contract.keys for contract in contracts_of(manifest))
 
 
 def test_every_run_stays_in_one_process(location):
