@@ -15,9 +15,9 @@ export LINE ACTION REASON CUSTOMER SCENARIO HISTORY BASE
 
 .venv/.installed: requirements.lock
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" || { echo "Python 3.11 is needed; name it with PYTHON=..."; exit 1; }
-	@echo "Installing the pinned requirements into .venv (about a minute, once)"
+	@echo "Installing the pinned requirements into .venv (a minute or two, once)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
 	@touch $@
 
 ## run: generate six weeks of sample feeds, bill them, publish, say what was billed
