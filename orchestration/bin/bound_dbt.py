@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import gc
 import os
 import signal
 import sys
@@ -52,6 +53,8 @@ def main() -> None:
     # One dbt at a time: that of a killed run may still be on its way out.
     alone = os.open(os.path.join(os.environ["DATA_DIR"], "dbt.lock"), os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(alone, fcntl.LOCK_EX)
+    # Nearly all that dbt makes lives until it ends, so looking for garbage hardly finds any.
+    gc.set_threshold(50_000)
     from dbt.cli.main import cli
 
     sys.exit(cli())

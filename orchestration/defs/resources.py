@@ -1,5 +1,8 @@
 """The outside world of the assets: dbt, and what people see on the console."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import dagster as dg
 from dagster_dbt import DbtCliResource
 
@@ -7,11 +10,32 @@ from orchestration.dbt import dbt_project
 from orchestration.progress import progress
 from orchestration.settings import BOUND_DBT
 
+# dbt would write its manifest twice and its log as JSON; what it compiled, ran and said stays.
+_FLAGS = ["--no-write-json", "--log-format-file=debug"]
+
+
+class BoundDbt(DbtCliResource):
+    """dbt as a process of its own, and not in this one as well.
+
+    dagster-dbt makes an adapter here, too, to look up row counts and columns of what dbt built. No
+    asset asks for them, and it takes longer than to land a small day.
+    """
+
+    def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> Any:
+        return None
+
 
 @dg.definitions
 def resources() -> dg.Definitions:
     """Bind dbt and the console logger."""
     return dg.Definitions(
-        resources={"dbt": DbtCliResource(project_dir=dbt_project, dbt_executable=str(BOUND_DBT))},
+        resources={
+            "dbt": BoundDbt(
+                project_dir=str(dbt_project.project_dir),
+                profiles_dir=str(dbt_project.profiles_dir),
+                dbt_executable=str(BOUND_DBT),
+                global_config_flags=_FLAGS,
+            )
+        },
         loggers={"console": progress},
     )
