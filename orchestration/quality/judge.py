@@ -6,8 +6,10 @@ is something to judge: it takes seconds.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import LazyLoader, find_spec, module_from_spec
 from typing import Any
 
 import pyarrow as pa
@@ -56,6 +58,7 @@ def judge(gates: Sequence[Gate], profile: pa.Table) -> list[Finding]:
         gates: expectations over columns of the profile.
         profile: what each row measures stands in its first column, ``of``.
     """
+    _put_off("scipy.stats")
     import great_expectations as gx
     import great_expectations.expectations as gxe
     import pandas as pd
@@ -91,6 +94,23 @@ def judge(gates: Sequence[Gate], profile: pa.Table) -> list[Finding]:
     configured = ((result.expectation_config, result) for result in validated.results)
     results = {how.meta["gate"]: result for how, result in configured if how and how.meta}
     return [_finding(gate, results[gate.name], profile) for gate in gates]
+
+
+def _put_off(name: str) -> None:
+    """Have a module of a package loaded when something in it is first used.
+
+    Great Expectations imports it for statistics that no gate asks for, and loading it takes as long
+    as all the gates of a night.
+    """
+    spec = None if name in sys.modules else find_spec(name)
+    if spec is None or spec.loader is None:
+        return
+    spec.loader = LazyLoader(spec.loader)
+    module = module_from_spec(spec)
+    package, _, attribute = name.rpartition(".")
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    setattr(sys.modules[package], attribute, module)
 
 
 def _with_limits(profile: pa.Table, gates: Sequence[Gate]) -> pa.Table:
