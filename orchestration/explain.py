@@ -1447,9 +1447,10 @@ def _tier_prices(tiers: Iterable[Row], units: Fraction) -> Iterator[tuple[str, F
         yield f"{name}: {shown(priced)} × {shown(price)}{flat}", priced * price + fee
 
 
-# The events behind rows of usage, accepted as the models accept them (int_usage_events): of an
-# event id the first delivery on a usage day, unless the books hold it as a conflict with another
-# day or as a row that waits for a seed edit. An id may be claimed by any customer's row.
+# The events behind rows of usage, accepted as the models accept them (int_repeated_events,
+# int_kinds_of_use): of an event id the first delivery on a usage day, unless the books hold it as a
+# conflict with another day or as a row that waits for a seed edit. An id may be claimed by any
+# customer's row.
 _ACCEPTED = """
 create or replace temp table accepted as
 with

@@ -112,7 +112,7 @@ def test_a_later_night_with_late_rows_is_billed_alike(both):
     for books in both:
         books.bill(LATER_NIGHT, LATER_NIGHT)
     late = duck.rows(
-        "select count(*) from int_usage_events where delivery_day > usage_day and status = 'accepted'"
+        "select sum(event_count) from int_delivered_hours where delivery_day > usage_day"
     )
     assert late[0][0] > 0
     assert_equal(duck, spark)

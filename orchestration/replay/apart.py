@@ -173,10 +173,13 @@ def waiting(settings: Settings) -> pa.Table:
     """
     with read_warehouse(settings) as warehouse:
         return warehouse.sql(
-            "select reason, customer_id, cluster, coalesce(gpu_type, '') as gpu_type, "
-            "coalesce(accelerator, '') as accelerator, model_family, count(*) as rows, "
-            "cast(sum(gpu_minutes_micro) * 0.000001 as decimal(38, 6)) as gpu_minutes "
-            "from int_usage_events where status = 'rejected' group by all order by all"
+            "select reason, customer_id, cluster, gpu_type, "
+            "coalesce(accelerator, '') as accelerator, model_family, "
+            "cast(sum(event_count) as bigint) as rows, "
+            "cast(sum(event_minutes_micro) * 0.000001 as decimal(38, 6)) as gpu_minutes "
+            "from int_delivered_hours join int_kinds_of_use "
+            "using (customer_id, usage_day, delivery_day, cluster, gpu_type, model_family) "
+            "where reason is not null group by all order by all"
         ).to_arrow_table()
 
 

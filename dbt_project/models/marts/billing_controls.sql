@@ -23,13 +23,46 @@ run_deliveries as (
 
 ),
 
+{# What was delivered, by kind of use, each with what the seeds say about it. #}
+delivered_kinds as (
+
+    select
+        hours.usage_day,
+        hours.delivery_day,
+        hours.event_count,
+        hours.event_minutes_micro,
+        kinds.reason
+    from {{ ref('int_delivered_hours') }} as hours
+    inner join {{ ref('int_kinds_of_use') }} as kinds
+        on
+            hours.customer_id = kinds.customer_id
+            and hours.usage_day = kinds.usage_day
+            and hours.delivery_day = kinds.delivery_day
+            and hours.cluster = kinds.cluster
+            and hours.gpu_type = kinds.gpu_type
+            and hours.model_family = kinds.model_family
+
+),
+
 event_counts as (
 
     select
         delivery_day,
-        sum(case when status = 'rejected' then 1 else 0 end) as curable_rows,
-        count(*) as event_rows
-    from {{ ref('int_usage_events') }}
+        sum(curable_rows) as curable_rows,
+        sum(event_rows) as event_rows
+    from (
+        select
+            delivery_day,
+            case when reason is not null then event_count else 0 end as curable_rows,
+            event_count as event_rows
+        from delivered_kinds
+        union all
+        select
+            delivery_day,
+            0 as curable_rows,
+            1 as event_rows
+        from {{ ref('int_repeated_events') }}
+    ) as events
     group by delivery_day
 
 ),
@@ -95,13 +128,41 @@ curable_share as (
 
 ),
 
+{# Event by event, past the pass that everything else is worked out from: all, less what isn't billed. #}
+event_minutes as (
+
+    select
+        usage_day,
+        gpu_minutes_micro as minutes_micro
+    from {{ ref('stg_usage_events') }}
+
+    union all
+
+    select
+        usage_day,
+        -gpu_minutes_micro as minutes_micro
+    from {{ ref('int_repeated_events') }}
+
+    union all
+
+    select
+        usage_day,
+        -event_minutes_micro as minutes_micro
+    from delivered_kinds
+    where reason is not null
+
+),
+
 accepted_minutes as (
 
     select
         usage_day,
-        sum(gpu_minutes_micro) as minutes_micro
-    from {{ ref('int_usage_events') }}
-    where status = 'accepted'
+        sum(minutes_micro) as minutes_micro
+    from event_minutes
+    where usage_day in (
+        select usage_day from delivered_kinds
+        where reason is null
+    )
     group by usage_day
 
 ),

@@ -12,22 +12,43 @@ with
 
 conflicts as (
 
-    select * from {{ ref('int_usage_events') }}
+    select * from {{ ref('int_repeated_events') }}
     where status = 'conflict'
+
+),
+
+{# By day and line, not by event id: so that no id of the landed rows is read. #}
+lines_of_pairs as (
+
+    select
+        usage_day,
+        delivery_day,
+        line_number
+    from conflicts
+
+    union
+
+    select
+        kept_usage_day as usage_day,
+        kept_delivery_day as delivery_day,
+        kept_line_number as line_number
+    from conflicts
 
 ),
 
 payloads as (
 
     select
-        event_id,
-        cast(delivery_day as date) as delivery_day,
-        line_number,
-        raw
-    from {{ landed('usage_events') }}
-    where
-        usage_day in ({{ touched_days('run_neighbour_days') }})
-        and event_id in (select event_id from conflicts)
+        lines_of_pairs.delivery_day,
+        lines_of_pairs.line_number,
+        landed_rows.raw
+    from lines_of_pairs
+    inner join {{ landed('usage_events') }} as landed_rows
+        on
+            landed_rows.usage_day in ({{ touched_days('run_neighbour_days') }})
+            and lines_of_pairs.usage_day = cast(landed_rows.usage_day as date)
+            and lines_of_pairs.delivery_day = cast(landed_rows.delivery_day as date)
+            and lines_of_pairs.line_number = landed_rows.line_number
 
 )
 
@@ -43,11 +64,9 @@ select
 from conflicts
 left join payloads as kept
     on
-        conflicts.event_id = kept.event_id
-        and conflicts.kept_delivery_day = kept.delivery_day
+        conflicts.kept_delivery_day = kept.delivery_day
         and conflicts.kept_line_number = kept.line_number
 left join payloads as other
     on
-        conflicts.event_id = other.event_id
-        and conflicts.delivery_day = other.delivery_day
+        conflicts.delivery_day = other.delivery_day
         and conflicts.line_number = other.line_number

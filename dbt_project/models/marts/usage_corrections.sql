@@ -7,46 +7,37 @@
         pre_hook = "{{ clear_partitions('usage_date in (' ~ touched_days() ~ ')') }}"
     )
 }}
-{# What an event corrects is read back from the landed record: corrections are few, events many. #}
-with
-
-corrections as (
-
-    select
-        cast(usage_day as date) as usage_day,
-        cast(delivery_day as date) as delivery_day,
-        line_number,
-        kind,
-        corrects_event_id
-    from {{ landed('usage_events') }}
-    where
-        usage_day in ({{ touched_days() }})
-        and kind <> 'usage'
-
-)
-
+{# Corrections are few, events many: only they are looked at, billed as the seeds say of their kind of use. #}
 select
     events.event_id,
-    corrections.kind,
-    corrections.corrects_event_id,
+    events.kind,
+    events.corrects_event_id,
     events.customer_id,
     events.usage_day as usage_date,
     events.delivery_day as delivery_date,
     events.line_number,
-    events.posting_date,
-    events.is_adjustment,
+    kinds.posting_date,
+    kinds.is_adjustment,
     events.cluster,
-    events.accelerator,
+    kinds.accelerator,
     events.model_family,
     {{ from_micro('events.gpu_minutes_micro') }} as gpu_minutes,
-    events.customer_id || '/' || cast(events.cycle_start as varchar(10)) as invoice_id,
-    events.customer_id || '/' || cast(events.cycle_start as varchar(10)) || '/credit_usage/' || events.cluster || '/'
-    || events.accelerator || '/' || events.model_family
-    || case when events.is_adjustment then '/adjustment' else '' end as invoice_line_id
-from {{ ref('int_usage_events') }} as events
-inner join corrections
+    events.customer_id || '/' || cast(kinds.cycle_start as varchar(10)) as invoice_id,
+    events.customer_id || '/' || cast(kinds.cycle_start as varchar(10)) || '/credit_usage/' || events.cluster || '/'
+    || kinds.accelerator || '/' || events.model_family
+    || case when kinds.is_adjustment then '/adjustment' else '' end as invoice_line_id
+from {{ ref('stg_usage_events') }} as events
+inner join {{ ref('int_kinds_of_use') }} as kinds
     on
-        events.usage_day = corrections.usage_day
-        and events.delivery_day = corrections.delivery_day
-        and events.line_number = corrections.line_number
-where events.status = 'accepted'
+        events.customer_id = kinds.customer_id
+        and events.usage_day = kinds.usage_day
+        and events.delivery_day = kinds.delivery_day
+        and events.cluster = kinds.cluster
+        and coalesce(events.gpu_type, '') = kinds.gpu_type
+        and events.model_family = kinds.model_family
+left join {{ ref('int_repeated_events') }} as repeated
+    on
+        events.usage_day = repeated.usage_day
+        and events.delivery_day = repeated.delivery_day
+        and events.line_number = repeated.line_number
+where events.kind <> 'usage' and kinds.reason is null and repeated.line_number is null

@@ -16,7 +16,11 @@ days as (
 
     union all
 
-    select delivery_day as day from {{ ref('int_usage_events') }}
+    select delivery_day as day from {{ ref('int_delivered_hours') }}
+
+    union all
+
+    select delivery_day as day from {{ ref('int_repeated_events') }}
 
     union all
 

@@ -1,0 +1,132 @@
+{#
+    The one pass over events that everything downstream needs: what was delivered for the days this run
+    rebuilds, less what was repeated, by kind of use and clock hour. The working set of a run, not a
+    history.
+
+    A slice is spread evenly over its seconds: at the end of an hour, what is left of it, rounded once,
+    moves on to the next one. So the hours of a slice always sum to the slice, and the same holds for
+    the sums of slices that alone are kept.
+#}
+{%- set first_hour = int_div('events.start_us', '3600000000') -%}
+{%- set last_hour = int_div('events.start_us + greatest(events.duration_us - 1, 0)', '3600000000') -%}
+{%- set kind_of_use -%}
+    customer_id, usage_day, delivery_day, cluster, gpu_type, model_family
+{%- endset %}
+with
+
+events as (
+
+    select
+        events.customer_id,
+        events.usage_day,
+        events.delivery_day,
+        events.cluster,
+        {# None delivered is the default accelerator of the cluster. #}
+        coalesce(events.gpu_type, '') as gpu_type,
+        events.model_family,
+        events.start_us,
+        events.duration_us,
+        cast({{ first_hour }} as int) as first_hour,
+        cast({{ last_hour }} as int) as last_hour,
+        events.gpu_minutes_micro,
+        events.metered_energy_cost_micro
+    from {{ ref('stg_usage_events') }} as events
+    left join {{ ref('int_repeated_events') }} as repeated
+        on
+            events.usage_day = repeated.usage_day
+            and events.delivery_day = repeated.delivery_day
+            and events.line_number = repeated.line_number
+    where repeated.line_number is null
+
+),
+
+started as (
+
+    select
+        {{ kind_of_use }},
+        first_hour as hour_of_day,
+        count(*) as event_count,
+        sum(gpu_minutes_micro) as minutes_micro,
+        {# Minutes whose energy is modelled; a metered cost replaces the model for its slice. #}
+        sum(case when metered_energy_cost_micro is null then gpu_minutes_micro else 0 end) as modelled_micro,
+        sum(metered_energy_cost_micro) as metered_energy_cost_micro
+    from events
+    group by {{ kind_of_use }}, first_hour
+
+),
+
+moving_on as (
+
+    select
+        {{ kind_of_use }},
+        hours.n as into_hour,
+        metered_energy_cost_micro,
+        gpu_minutes_micro - {{ divide_rounded(
+            wide('gpu_minutes_micro') ~ ' * (hours.n * 3600000000 - start_us)', 'duration_us'
+        ) }} as rest_micro
+    from events
+    inner join {{ numbers(23) }} as hours on hours.n > events.first_hour and hours.n <= events.last_hour
+    where events.first_hour < events.last_hour
+
+),
+
+moved_on as (
+
+    select
+        {{ kind_of_use }},
+        into_hour,
+        sum(rest_micro) as minutes_micro,
+        sum(case when metered_energy_cost_micro is null then rest_micro else 0 end) as modelled_micro
+    from moving_on
+    group by {{ kind_of_use }}, into_hour
+
+),
+
+hours as (
+
+    select
+        {{ kind_of_use }},
+        hour_of_day,
+        event_count,
+        minutes_micro as event_minutes_micro,
+        minutes_micro,
+        modelled_micro,
+        metered_energy_cost_micro
+    from started
+
+    union all
+
+    select
+        {{ kind_of_use }},
+        into_hour - 1 as hour_of_day,
+        0 as event_count,
+        0 as event_minutes_micro,
+        -minutes_micro as minutes_micro,
+        -modelled_micro as modelled_micro,
+        null as metered_energy_cost_micro
+    from moved_on
+
+    union all
+
+    select
+        {{ kind_of_use }},
+        into_hour as hour_of_day,
+        0 as event_count,
+        0 as event_minutes_micro,
+        minutes_micro,
+        modelled_micro,
+        null as metered_energy_cost_micro
+    from moved_on
+
+)
+
+select
+    {{ kind_of_use }},
+    cast(hour_of_day as int) as hour_of_day,
+    cast(sum(event_count) as bigint) as event_count,
+    cast(sum(event_minutes_micro) as bigint) as event_minutes_micro,
+    cast(sum(minutes_micro) as bigint) as gpu_minutes_micro,
+    cast(sum(modelled_micro) as bigint) as modelled_minutes_micro,
+    cast(sum(metered_energy_cost_micro) as bigint) as metered_energy_cost_micro
+from hours
+group by {{ kind_of_use }}, hour_of_day

@@ -1,0 +1,116 @@
+{#
+    The delivered rows of the days this run rebuilds whose event id another row had claimed before: the
+    same once more (a duplicate), or something else under the same id (a conflict). Neither is billed.
+    All other rows are the first of their id. Only these days are in the table; it is the working set
+    of a run, not a history.
+#}
+with
+
+{# Ids that were landed under two usage days; landing lists them, so no other id is looked up. #}
+collided_ids as (
+
+    select distinct event_id from {{ landed('usage_collisions') }}
+
+),
+
+{# Most ids come once, and nobody else claims them: only the others are put in order. #}
+contested_ids as (
+
+    select
+        usage_day,
+        event_id
+    from {{ ref('stg_usage_events') }}
+    group by usage_day, event_id
+    having count(*) > 1
+
+    union
+
+    select
+        usage_day,
+        event_id
+    from {{ ref('stg_usage_events') }}
+    where event_id in (select event_id from collided_ids)
+
+),
+
+{# The first delivery of an id claims it: by delivery day, then by line. #}
+ranked as (
+
+    select
+        events.usage_day,
+        events.event_id,
+        events.delivery_day,
+        events.line_number,
+        events.payload_hash,
+        events.gpu_minutes_micro,
+        row_number() over same_id as delivery_rank,
+        first_value(events.payload_hash) over same_id as kept_payload_hash,
+        first_value(events.delivery_day) over same_id as first_delivery_day,
+        first_value(events.line_number) over same_id as first_line_number
+    from {{ ref('stg_usage_events') }} as events
+    inner join contested_ids
+        on events.usage_day = contested_ids.usage_day and events.event_id = contested_ids.event_id
+    window same_id as (
+        partition by events.usage_day, events.event_id order by events.delivery_day, events.line_number
+    )
+
+),
+
+elsewhere as (
+
+    select
+        landed_rows.event_id,
+        cast(landed_rows.usage_day as date) as usage_day,
+        cast(landed_rows.delivery_day as date) as delivery_day,
+        landed_rows.line_number
+    from {{ landed('usage_events') }} as landed_rows
+    where
+        landed_rows.usage_day in ({{ touched_days('run_neighbour_days') }})
+        and landed_rows.event_id in (select event_id from collided_ids)
+
+),
+
+claimed_elsewhere as (
+
+    select
+        ranked.usage_day,
+        ranked.event_id,
+        elsewhere.usage_day as kept_usage_day,
+        elsewhere.delivery_day,
+        elsewhere.line_number
+    from ranked
+    cross join {{ ref('stg_run_settings') }} as settings
+    inner join elsewhere
+        on
+            ranked.event_id = elsewhere.event_id
+            and ranked.usage_day <> elsewhere.usage_day
+            and abs({{ days_between('ranked.usage_day', 'elsewhere.usage_day') }}) <= settings.conflict_days
+            and (
+                elsewhere.delivery_day < ranked.delivery_day
+                or (elsewhere.delivery_day = ranked.delivery_day and elsewhere.line_number < ranked.line_number)
+            )
+    where ranked.delivery_rank = 1
+    qualify row_number() over (
+        partition by ranked.usage_day, ranked.event_id
+        order by elsewhere.delivery_day, elsewhere.line_number
+    ) = 1
+
+)
+
+select
+    ranked.event_id,
+    ranked.usage_day,
+    ranked.delivery_day,
+    ranked.line_number,
+    case
+        when claimed_elsewhere.event_id is null and ranked.payload_hash = ranked.kept_payload_hash then 'duplicate'
+        else 'conflict'
+    end as status,
+    coalesce(claimed_elsewhere.kept_usage_day, ranked.usage_day) as kept_usage_day,
+    coalesce(claimed_elsewhere.delivery_day, ranked.first_delivery_day) as kept_delivery_day,
+    coalesce(claimed_elsewhere.line_number, ranked.first_line_number) as kept_line_number,
+    ranked.gpu_minutes_micro
+from ranked
+left join claimed_elsewhere
+    on ranked.usage_day = claimed_elsewhere.usage_day and ranked.event_id = claimed_elsewhere.event_id
+where ranked.delivery_rank > 1 or claimed_elsewhere.event_id is not null
