@@ -8,38 +8,6 @@
     )
 }}
 {# Rows that wait for a seed edit: nothing has to be delivered again to bill them. #}
-with
-
-waiting as (
-
-    select
-        events.usage_day,
-        events.delivery_day,
-        events.line_number,
-        events.customer_id,
-        events.cluster,
-        events.gpu_type,
-        kinds.accelerator,
-        kinds.model_family,
-        kinds.reason
-    from {{ ref('stg_usage_events') }} as events
-    inner join {{ ref('int_kinds_of_use') }} as kinds
-        on
-            events.customer_id = kinds.customer_id
-            and events.usage_day = kinds.usage_day
-            and events.delivery_day = kinds.delivery_day
-            and events.cluster = kinds.cluster
-            and coalesce(events.gpu_type, '') = kinds.gpu_type
-            and events.model_family = kinds.model_family
-    left join {{ ref('int_repeated_events') }} as repeated
-        on
-            events.usage_day = repeated.usage_day
-            and events.delivery_day = repeated.delivery_day
-            and events.line_number = repeated.line_number
-    where kinds.reason is not null and repeated.line_number is null
-
-)
-
 select
     'usage' as feed,
     waiting.delivery_day as delivery_date,
@@ -60,12 +28,8 @@ select
             'no rate in catalog/credit_rates for ' || waiting.accelerator || ' / ' || waiting.model_family
             || ' on ' || cast(waiting.usage_day as varchar(10))
     end as detail,
-    landed_rows.raw,
+    payloads.raw,
     waiting.usage_day
-from waiting
-inner join {{ landed('usage_events') }} as landed_rows
-    on
-        landed_rows.usage_day in ({{ touched_days() }})
-        and waiting.usage_day = cast(landed_rows.usage_day as date)
-        and waiting.delivery_day = cast(landed_rows.delivery_day as date)
-        and waiting.line_number = landed_rows.line_number
+from {{ ref('int_waiting_events') }} as waiting
+inner join {{ ref('int_payloads') }} as payloads
+    on waiting.delivery_day = payloads.delivery_day and waiting.line_number = payloads.line_number

@@ -4,8 +4,8 @@
     history.
 
     A slice is spread evenly over its seconds: at the end of an hour, what is left of it, rounded once,
-    moves on to the next one. So the hours of a slice always sum to the slice, and the same holds for
-    the sums of slices that alone are kept.
+    moves on to the next one. So the hours of a slice always sum to the slice; and because moving is
+    adding and taking away, slices are summed first and moved as sums.
 #}
 {%- set first_hour = int_div('events.start_us', '3600000000') -%}
 {%- set last_hour = int_div('events.start_us + greatest(events.duration_us - 1, 0)', '3600000000') -%}
@@ -29,7 +29,11 @@ events as (
         cast({{ first_hour }} as int) as first_hour,
         cast({{ last_hour }} as int) as last_hour,
         events.gpu_minutes_micro,
-        events.metered_energy_cost_micro
+        events.metered_energy_cost_micro,
+        case when {{ first_hour }} < {{ last_hour }} then events.gpu_minutes_micro - {{ divide_rounded(
+            wide('events.gpu_minutes_micro') ~ ' * ((' ~ first_hour ~ ' + 1) * 3600000000 - events.start_us)',
+            'events.duration_us'
+        ) }} end as left_micro
     from {{ ref('stg_usage_events') }} as events
     left join {{ ref('int_repeated_events') }} as repeated
         on
@@ -49,13 +53,17 @@ started as (
         sum(gpu_minutes_micro) as minutes_micro,
         {# Minutes whose energy is modelled; a metered cost replaces the model for its slice. #}
         sum(case when metered_energy_cost_micro is null then gpu_minutes_micro else 0 end) as modelled_micro,
-        sum(metered_energy_cost_micro) as metered_energy_cost_micro
+        sum(metered_energy_cost_micro) as metered_energy_cost_micro,
+        {# Of the minutes, those left at the end of the hour; NULL if no slice lasts beyond it. #}
+        sum(left_micro) as left_micro,
+        sum(case when metered_energy_cost_micro is null then left_micro end) as left_modelled_micro
     from events
     group by {{ kind_of_use }}, first_hour
 
 ),
 
-moving_on as (
+{# Few slices last into a third hour. #}
+into_later_hours as (
 
     select
         {{ kind_of_use }},
@@ -63,21 +71,21 @@ moving_on as (
         metered_energy_cost_micro,
         gpu_minutes_micro - {{ divide_rounded(
             wide('gpu_minutes_micro') ~ ' * (hours.n * 3600000000 - start_us)', 'duration_us'
-        ) }} as rest_micro
+        ) }} as left_micro
     from events
-    inner join {{ numbers(23) }} as hours on hours.n > events.first_hour and hours.n <= events.last_hour
-    where events.first_hour < events.last_hour
+    inner join {{ numbers(23) }} as hours on hours.n > events.first_hour + 1 and hours.n <= events.last_hour
+    where events.first_hour + 1 < events.last_hour
 
 ),
 
-moved_on as (
+later_hours as (
 
     select
         {{ kind_of_use }},
         into_hour,
-        sum(rest_micro) as minutes_micro,
-        sum(case when metered_energy_cost_micro is null then rest_micro else 0 end) as modelled_micro
-    from moving_on
+        sum(left_micro) as minutes_micro,
+        sum(case when metered_energy_cost_micro is null then left_micro else 0 end) as modelled_micro
+    from into_later_hours
     group by {{ kind_of_use }}, into_hour
 
 ),
@@ -89,10 +97,23 @@ hours as (
         hour_of_day,
         event_count,
         minutes_micro as event_minutes_micro,
-        minutes_micro,
-        modelled_micro,
+        minutes_micro - coalesce(left_micro, 0) as minutes_micro,
+        modelled_micro - coalesce(left_modelled_micro, 0) as modelled_micro,
         metered_energy_cost_micro
     from started
+
+    union all
+
+    select
+        {{ kind_of_use }},
+        hour_of_day + 1 as hour_of_day,
+        0 as event_count,
+        0 as event_minutes_micro,
+        left_micro as minutes_micro,
+        coalesce(left_modelled_micro, 0) as modelled_micro,
+        null as metered_energy_cost_micro
+    from started
+    where left_micro is not null
 
     union all
 
@@ -104,7 +125,7 @@ hours as (
         -minutes_micro as minutes_micro,
         -modelled_micro as modelled_micro,
         null as metered_energy_cost_micro
-    from moved_on
+    from later_hours
 
     union all
 
@@ -116,7 +137,7 @@ hours as (
         minutes_micro,
         modelled_micro,
         null as metered_energy_cost_micro
-    from moved_on
+    from later_hours
 
 )
 

@@ -42,7 +42,6 @@ ranked as (
         events.delivery_day,
         events.line_number,
         events.payload_hash,
-        events.gpu_minutes_micro,
         row_number() over same_id as delivery_rank,
         first_value(events.payload_hash) over same_id as kept_payload_hash,
         first_value(events.delivery_day) over same_id as first_delivery_day,
@@ -108,8 +107,7 @@ select
     end as status,
     coalesce(claimed_elsewhere.kept_usage_day, ranked.usage_day) as kept_usage_day,
     coalesce(claimed_elsewhere.delivery_day, ranked.first_delivery_day) as kept_delivery_day,
-    coalesce(claimed_elsewhere.line_number, ranked.first_line_number) as kept_line_number,
-    ranked.gpu_minutes_micro
+    coalesce(claimed_elsewhere.line_number, ranked.first_line_number) as kept_line_number
 from ranked
 left join claimed_elsewhere
     on ranked.usage_day = claimed_elsewhere.usage_day and ranked.event_id = claimed_elsewhere.event_id

@@ -1,0 +1,46 @@
+{#
+    The delivered text of the rows that a person may have to look at: conflicts, with the row that each
+    lost to, and rows that wait for a seed edit. Read back from the landed record once for all of them,
+    by day and line. The working set of a run, not a history.
+#}
+with
+
+lines as (
+
+    select
+        usage_day,
+        delivery_day,
+        line_number
+    from {{ ref('int_repeated_events') }}
+    where status = 'conflict'
+
+    union
+
+    select
+        kept_usage_day as usage_day,
+        kept_delivery_day as delivery_day,
+        kept_line_number as line_number
+    from {{ ref('int_repeated_events') }}
+    where status = 'conflict'
+
+    union
+
+    select
+        usage_day,
+        delivery_day,
+        line_number
+    from {{ ref('int_waiting_events') }}
+
+)
+
+select
+    lines.delivery_day,
+    lines.line_number,
+    landed_rows.raw
+from lines
+inner join {{ landed('usage_events') }} as landed_rows
+    on
+        landed_rows.usage_day in ({{ touched_days('run_neighbour_days') }})
+        and lines.usage_day = cast(landed_rows.usage_day as date)
+        and lines.delivery_day = cast(landed_rows.delivery_day as date)
+        and lines.line_number = landed_rows.line_number
