@@ -213,28 +213,24 @@ before_purchase as (
 
 ),
 
-wallets_before_purchase as (
+{# What the wallet of each plan holds and has burned; packs already bought in this cycle count against the cap. #}
+plan_wallets as (
 
     select
-        customer_id,
-        sum({{ wide('opening_micro') }} + granted_micro) as balance_micro,
-        sum({{ wide('burned_before_micro') }}) as burned_in_cycle_micro
-    from before_purchase
-    group by customer_id
-
-),
-
-{# Packs already bought in this cycle count against the cap. #}
-packs_bought as (
-
-    select
-        before_purchase.customer_id,
-        before_purchase.origin_id as subscription_id,
-        sum(before_purchase.packs) as packs
-    from before_purchase
-    inner join customers_today on before_purchase.customer_id = customers_today.customer_id
-    where before_purchase.granted_on >= customers_today.cycle_start and before_purchase.packs > 0
-    group by before_purchase.customer_id, before_purchase.origin_id
+        plans_today.customer_id,
+        plans_today.subscription_id,
+        sum({{ wide('before_purchase.opening_micro') }} + before_purchase.granted_micro) as balance_micro,
+        sum({{ wide('before_purchase.burned_before_micro') }}) as burned_in_cycle_micro,
+        sum(case
+            when
+                before_purchase.origin_id = plans_today.subscription_id
+                and before_purchase.granted_on >= customers_today.cycle_start
+                then before_purchase.packs
+        end) as packs_bought
+    from plans_today
+    inner join customers_today on plans_today.customer_id = customers_today.customer_id
+    inner join before_purchase on plans_today.customer_id = before_purchase.customer_id
+    group by plans_today.customer_id, plans_today.subscription_id
 
 ),
 
@@ -250,7 +246,7 @@ purchase_sizes as (
         packs.sku,
         packs.validity_hours,
         {{ to_micro('packs.included_credits') }} as pack_credits_micro,
-        plans_today.max_auto_purchases_per_cycle - coalesce(packs_bought.packs, 0) as packs_allowed,
+        plans_today.max_auto_purchases_per_cycle - coalesce(wallets.packs_bought, 0) as packs_allowed,
         plans_today.hard_cap_micro,
         coalesce(wallets.burned_in_cycle_micro, 0) + greatest(coalesce(usage_today.credits_micro, 0), 0) as burned_after,
         coalesce(wallets.burned_in_cycle_micro, 0) + coalesce(wallets.balance_micro, 0) as granted_before
@@ -260,12 +256,11 @@ purchase_sizes as (
             plans_today.auto_purchase_sku = packs.sku
             and {{ day }} >= packs.valid_from
             and (packs.valid_to is null or {{ day }} < packs.valid_to)
-    left join wallets_before_purchase as wallets on plans_today.customer_id = wallets.customer_id
-    left join usage_today on plans_today.customer_id = usage_today.customer_id
-    left join packs_bought
+    left join plan_wallets as wallets
         on
-            plans_today.customer_id = packs_bought.customer_id
-            and plans_today.subscription_id = packs_bought.subscription_id
+            plans_today.customer_id = wallets.customer_id
+            and plans_today.subscription_id = wallets.subscription_id
+    left join usage_today on plans_today.customer_id = usage_today.customer_id
     {# A seed that names a pack without credits is refused before the run; this only keeps the division safe. #}
     where packs.kind = 'top_up' and packs.included_credits > 0
 
@@ -288,19 +283,31 @@ purchased as (
 ),
 
 {# A purchase is priced like one order of that many packs, by the tiers of the day. #}
-purchase_prices as (
+priced as (
 
     select
         purchased.customer_id,
-        sum({{ tier_price_atto('purchased.packs * 1000000', 'tiers') }}) as price_atto
+        purchased.subscription_id,
+        purchased.sku,
+        purchased.validity_hours,
+        purchased.pack_credits_micro,
+        purchased.packs,
+        coalesce(sum({{ tier_price_atto('purchased.packs * 1000000', 'tiers') }}), 0) as price_atto
     from purchased
-    inner join {{ ref('stg_price_tiers') }} as tiers
+    left join {{ ref('stg_price_tiers') }} as tiers
         on
             purchased.sku = tiers.sku
             and tiers.charge = 'pack'
             and {{ day }} >= tiers.valid_from
             and (tiers.valid_to is null or {{ day }} < tiers.valid_to)
-    group by purchased.customer_id
+    where purchased.packs > 0
+    group by
+        purchased.customer_id,
+        purchased.subscription_id,
+        purchased.sku,
+        purchased.validity_hours,
+        purchased.pack_credits_micro,
+        purchased.packs
 
 ),
 
@@ -311,28 +318,26 @@ available as (
     union all
 
     select
-        purchased.customer_id || '/auto_purchase/' || cast({{ day }} as varchar(10)) || '/' || purchased.subscription_id
+        priced.customer_id || '/auto_purchase/' || cast({{ day }} as varchar(10)) || '/' || priced.subscription_id
             as grant_id,
-        purchased.customer_id,
+        priced.customer_id,
         'auto_purchase' as source,
-        purchased.sku,
-        purchased.subscription_id as origin_id,
+        priced.sku,
+        priced.subscription_id as origin_id,
         60 as priority,
         {{ day }} as granted_on,
-        cast(cast({{ day }} as timestamp) + purchased.validity_hours * interval 1 hour as date) as expires_on,
-        purchased.packs * purchased.pack_credits_micro as credits_micro,
-        {{ divide_rounded(wide('coalesce(purchase_prices.price_atto, 0)'), '1000000000000') }} as value_micro,
-        purchased.packs,
-        {{ wide('coalesce(purchase_prices.price_atto, 0)') }} as price_atto,
+        cast(cast({{ day }} as timestamp) + priced.validity_hours * interval 1 hour as date) as expires_on,
+        priced.packs * priced.pack_credits_micro as credits_micro,
+        {{ divide_rounded(wide('priced.price_atto'), '1000000000000') }} as value_micro,
+        priced.packs,
+        {{ wide('priced.price_atto') }} as price_atto,
         cast(null as bigint) as rollover_min_micro,
         cast(null as bigint) as rollover_rate_micro,
         cast(0 as bigint) as opening_micro,
-        purchased.packs * purchased.pack_credits_micro as granted_micro,
+        priced.packs * priced.pack_credits_micro as granted_micro,
         cast(0 as bigint) as burned_before_micro,
         cast(0 as bigint) as given_before_micro
-    from purchased
-    left join purchase_prices on purchased.customer_id = purchase_prices.customer_id
-    where purchased.packs > 0
+    from priced
 
 ),
 
