@@ -11,7 +11,7 @@ FOCUS_PYTHON ?= $(shell for python in python3.12 python3.13 $(HOME)/.pyenv/versi
 # Handed on through the environment, so that no shell reads what an id contains.
 export LINE ACTION REASON CUSTOMER SCENARIO HISTORY BASE
 
-.PHONY: run test test-slow test-spark fuzz bill explain replay import check-catalog settle bench lint focus-validator focus-gate ui portal docs board
+.PHONY: run test test-slow test-spark test-spark-dev fuzz bill explain replay import check-catalog settle bench lint focus-validator focus-gate ui portal docs board
 
 .venv/.installed: requirements.lock
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" || { echo "Python 3.11 is needed; name it with PYTHON=..."; exit 1; }
@@ -49,7 +49,11 @@ test-slow: .venv/.installed
 
 ## test-spark: the books of Spark equal those of DuckDB, on a cluster of this machine; needs Java 17
 test-spark: .venv/spark/.installed
-	@$(BIN)/python -m pytest tests/test_spark.py
+	@$(BIN)/python -m pytest tests/test_spark.py -m "not dev_set"
+
+## test-spark-dev: the same with six weeks of real feeds, where the shared folder is
+test-spark-dev: .venv/spark/.installed
+	@$(BIN)/python -m pytest tests/test_spark.py -m dev_set
 
 ## fuzz: the tests with generated input again, with new input, EXAMPLES times as much
 fuzz: .venv/.installed

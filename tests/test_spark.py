@@ -1,12 +1,15 @@
 """The same books from Spark as from DuckDB: every published table, row by row, types included.
 
-On a real cluster of this machine (``spark_cluster.py``), so it takes minutes: `make test-spark`.
+On a real cluster of this machine (``spark_cluster.py``), so it takes minutes: `make test-spark`, and
+`make test-spark-dev` for the real feeds.
 """
 
 from __future__ import annotations
 
 import csv
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -23,7 +26,7 @@ from orchestration.warehouse import read_warehouse, start_anew
 
 pytestmark = [pytest.mark.slow, pytest.mark.job]
 
-OPEN, FIRST_RUN_ENDS, LATER_NIGHT = date(2026, 1, 5), date(2026, 1, 7), date(2026, 1, 8)
+OPEN, FIRST_RUN_ENDS, LATER_NIGHT = date(2026, 1, 5), date(2026, 2, 14), date(2026, 2, 15)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,7 @@ def feeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def both(
     cluster: SparkCluster, feeds: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Books, Books]:
-    """The first days of the sample, billed by either engine."""
+    """The sample but for its last day, billed by either engine."""
     folder = tmp_path_factory.mktemp("books")
     common = {"feeds_url": str(feeds), "books_open_on": OPEN}
     duck = Books(Settings(data_dir=folder / "duckdb", **common))
@@ -116,6 +119,28 @@ def test_a_later_night_with_late_rows_is_billed_alike(both):
     )
     assert late[0][0] > 0
     assert_equal(duck, spark)
+
+
+@pytest.mark.dev_set
+def test_six_weeks_of_real_feeds_are_billed_alike(
+    cluster: SparkCluster, shared: Path, tmp_path: Path
+) -> None:
+    """And as the independent calculation of the same feeds says."""
+    dev = shared / "data" / "dev"
+    common = {"seeds_dir": dev / "seeds", "feeds_url": str(dev)}
+    duck = Books(Settings(data_dir=tmp_path / "duckdb", **common))
+    spark = Books(Settings(data_dir=tmp_path / "spark", **common, **on(cluster, "dev")))
+    for books in (duck, spark):
+        books.bill("2025-10-06", "2025-11-16")
+    assert_equal(duck, spark)
+    published = spark.settings.published_dir / "current"
+    compared = subprocess.run(
+        [sys.executable, shared / "tools" / "compare.py", shared / "expected" / "dev", published],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert compared.returncode == 0, compared.stdout
 
 
 @pytest.mark.parametrize(
