@@ -47,7 +47,8 @@ test-slow: .venv/.installed
 		| xargs $(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv/spark
 	@touch $@
 
-## test-spark: the books of Spark equal those of DuckDB, on a cluster of this machine; needs Java 17
+## test-spark: the books of Spark equal those of DuckDB, on a cluster of this machine; needs Java 17.
+##             The sample to February 1st; with SAMPLE_ENDS=2026-02-15 all of it
 test-spark: .venv/spark/.installed
 	@$(BIN)/python -m pytest tests/test_spark.py -m "not dev_set"
 
