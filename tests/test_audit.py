@@ -36,8 +36,9 @@ from orchestration.failures import failed_run
 graph = defs().resolve_asset_graph()
 wanted = [
     key for key in graph.materializable_asset_keys
-    if (graph.get(key).group_name in ("seeds", "staging", "normalize", "rate", "ledger", "cost", "marts"))
-    is (sys.argv[1] == "tables") and (sys.argv[1] == "tables" or key.path == ["published", "marts"])
+    if (graph.get(key).group_name in (
+        "seeds", "staging", "normalize", "rate", "ledger", "cost", "focus", "marts"
+    )) is (sys.argv[1] == "tables") and (sys.argv[1] == "tables" or key.path == ["published", "marts"])
 ]
 job = defs().resolve_job_def("nightly")
 with dg.DagsterInstance.ephemeral() as instance:

@@ -38,7 +38,7 @@ excess_hours as (
     select
         customer_hours.*,
         subscriptions.sku as plan_sku,
-        cast(plans.base_concurrency * subscriptions.quantity * 60000000 as bigint) as limit_micro,
+        {{ to_micro('plans.base_concurrency') }} * subscriptions.quantity * 60 as limit_micro,
         {{ to_micro('plans.included_credits') }} * subscriptions.quantity as plan_credits_micro,
         cast(customer_hours.usage_day as timestamp) + customer_hours.hour_of_day * interval 1 hour as hour_start
     from customer_hours
@@ -54,7 +54,7 @@ excess_hours as (
             and (plans.valid_to is null or customer_hours.usage_day < plans.valid_to)
     where
         customer_hours.minutes_micro > 0
-        and customer_hours.minutes_micro > plans.base_concurrency * subscriptions.quantity * 60000000
+        and customer_hours.minutes_micro > {{ to_micro('plans.base_concurrency') }} * subscriptions.quantity * 60
 
 ),
 
