@@ -4,7 +4,7 @@
 30 and the first 400 days as one run each, and then, in either books, three single nights, a night
 whose delivery also brings use of one day long ago, that night again with nothing new, and a delivery
 of a month ago again. It prints CPU seconds (the job and its dbt together) by stage, medians of the
-nights, and the ratios.
+nights, and the ratios; ``benchmarks/results/history.json`` keeps them.
 Feeds and books stay in FOLDER: what is there is not made again, except for the measured nights,
 which start from a copy of the books.
 """
@@ -26,7 +26,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
+from benchmarks.machine import machine
+from benchmarks.night import write_results
 from orchestration.sample import OPENS_ON, generate_sample
 from orchestration.settings import PROJECT_ROOT
 
@@ -409,9 +412,15 @@ def main(arguments: list[str] | None = None) -> None:
     if not (usage / _file(asked.long + asked.nights)).exists():
         write_usage(usage, asked.customers, asked.long + asked.nights + 1)
         write_seeds(folder / "seeds", asked.customers)
+    found: dict[str, Any] = {"machine": machine(), "customers": asked.customers}
+    found |= {"lines_a_day": asked.customers * SLICES, "days": [asked.short, asked.long]}
     short = measure(folder, usage, asked.short, asked.customers, asked.nights)
     long = measure(folder, usage, asked.long, asked.customers, asked.nights)
     compare(short, long, (asked.short, asked.long), asked.top)
+    found["cpu_s"] = {
+        kind: [round(short[kind].total, 1), round(long[kind].total, 1)] for kind in short
+    }
+    print(write_results("history", found))
 
 
 if __name__ == "__main__":

@@ -86,39 +86,67 @@ used as (
 ),
 """
 
+# What is left of a slice at the end of an hour moves on to the next; moved as sums, since the hours of
+# most slices are two.
 _BY_HOUR = """
 slices as (
     select
-        *, start_us // 3600000000 as first_hour,
-        (start_us + greatest(duration_us - 1, 0)) // 3600000000 as last_hour
+        *, (start_us // 3600000000)::integer as first_hour,
+        ((start_us + greatest(duration_us - 1, 0)) // 3600000000)::integer as last_hour
     from kept
 ),
 
-shares as (
+lefts as (
     select
-        * exclude (last_hour, minutes_micro), first_hour as hour_of_day, minutes_micro
+        *,
+        case when first_hour < last_hour then
+            minutes_micro - sign(minutes_micro) * (
+                (abs(minutes_micro)::hugeint * ((first_hour + 1) * 3600000000 - start_us) * 2
+                    + duration_us) // (2 * duration_us)
+            )
+        end as left_micro
     from slices
-    where first_hour = last_hour
-    union all
+),
+
+started as (
     select
-        * exclude (last_hour, minutes_micro, hour_of_day), hour_of_day,
-        (minutes_micro::hugeint * least(duration_us, (hour_of_day + 1) * 3600000000 - start_us) * 2
-            + duration_us) // (2 * duration_us)
-        - (minutes_micro::hugeint * greatest(0, hour_of_day * 3600000000 - start_us) * 2
-            + duration_us) // (2 * duration_us) as minutes_micro
+        customer_id, usage_day, delivery_day, cluster, gpu_type, model_family,
+        first_hour as hour_of_day, count(*) as event_count,
+        sum(minutes_micro) as minutes_micro, sum(left_micro) as left_micro
+    from lefts
+    group by all
+),
+
+later as (
+    select
+        customer_id, usage_day, delivery_day, cluster, gpu_type, model_family, into_hour,
+        sum(minutes_micro - sign(minutes_micro) * (
+            (abs(minutes_micro)::hugeint * (into_hour * 3600000000 - start_us) * 2 + duration_us)
+            // (2 * duration_us)
+        )) as left_micro
     from (
-        select *, unnest(range(first_hour, least(last_hour, 23) + 1)) as hour_of_day
-        from slices
-        where first_hour < last_hour
+        select *, unnest(range(first_hour + 2, last_hour + 1)) as into_hour
+        from lefts
+        where first_hour + 1 < last_hour
     )
+    group by all
 ),
 
 used as (
     select
         customer_id, usage_day, delivery_day, cluster, gpu_type, model_family, hour_of_day,
-        count(*) filter (hour_of_day = first_hour) as event_count,
-        sum(minutes_micro) as minutes_micro
-    from shares
+        sum(event_count) as event_count, sum(minutes_micro) as minutes_micro
+    from (
+        select * replace (minutes_micro - coalesce(left_micro, 0) as minutes_micro) from started
+        union all
+        select * replace (hour_of_day + 1 as hour_of_day, 0 as event_count, left_micro as minutes_micro)
+        from started
+        where left_micro is not null
+        union all
+        select * exclude (into_hour, left_micro), into_hour - 1, 0, -left_micro, null from later
+        union all
+        select * exclude (into_hour, left_micro), into_hour, 0, left_micro, null from later
+    )
     group by all
 ),
 """

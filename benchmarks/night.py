@@ -71,6 +71,8 @@ class Bench:
             "DAGSTER_HOME": str(self.data / "dagster"),
             "DUCKDB_MEMORY_LIMIT": MEMORY_LIMIT,
             "PYTHONWARNINGS": "ignore",
+            # As on any machine: what was compiled once is compiled.
+            "PYTHONDONTWRITEBYTECODE": "",
         }
 
     def stage(self, name: str, first: date, last: date) -> Measured:
