@@ -124,7 +124,7 @@ def turns(found: Results) -> str:
             if "skipped" in turn:
                 rows.append([_size(night), label, "not run: " + turn["skipped"], "", "", ""])
                 continue
-            limit = "limit, landing" if "landing" in name else "limit, hours"
+            limit = _limit_of(name)
             spent, least = _median(night, name), _median(night, limit)
             rows.append(
                 [
@@ -137,6 +137,13 @@ def turns(found: Results) -> str:
                 ]
             )
     return _table(["lines", "what", "CPU s, median", "of", "peak MB", "times its limit"], rows)
+
+
+def _limit_of(name: str) -> str:
+    """What a turn is held against: the peers do their work by the day, the job by the hour."""
+    if "landing" in name:
+        return "limit, landing"
+    return "limit, hours" if name in ("event pass", "limit, hours") else "limit, days"
 
 
 def targets(found: Results) -> str:
@@ -224,12 +231,17 @@ def _late(found: Results) -> Verdict:
 
 
 def _backfill(found: Results) -> Verdict:
-    if "backfill" not in found:
+    if "backfill" in found:
+        days = {int(n): taken["cpu_s"] for n, taken in found["backfill"]["days"].items()}
+    elif "history" in found:
+        days = dict(
+            zip(found["history"]["days"], found["history"]["cpu_s"]["backfill"], strict=True)
+        )
+    else:
         return _UNKNOWN
-    days = found["backfill"]["days"]
-    factor = days["365"]["cpu_s"] / days["30"]["cpu_s"]
-    said = f"{factor:.1f} x ({days['365']['cpu_s']:.0f} against {days['30']['cpu_s']:.0f} CPU s)"
-    return said, factor <= 1.2 * 365 / 30
+    (few, short), (many, long) = sorted(days.items())
+    said = f"{many} against {few} days: {long / short:.1f} x ({long:.0f} against {short:.0f} CPU s)"
+    return said, long / short <= 1.2 * many / few
 
 
 def _ledger(found: Results) -> Verdict:
@@ -289,7 +301,7 @@ def capacity(found: Results) -> str:
     rows = [
         [
             f"{millions:,} M",
-            f"{(fixed + each * millions) / 3600:,.1f}",
+            f"{(fixed + each * millions) / 3600:,.2f}",
             f"{disk * millions / 1024:,.1f}",
         ]
         for millions in (1, 10, 50, 100, 1_000)
