@@ -67,7 +67,7 @@ class Cost:
 
     stages: dict[str, float]
     nodes: dict[str, float]
-    """Seconds of every dbt model and test."""
+    """Seconds of every dbt model."""
 
     @property
     def total(self) -> float:
@@ -230,11 +230,18 @@ def _measured_run(first: date, last: date) -> None:
             raise_on_error=False,
         )
         sys.stdout = kept
+        logged = instance.all_logs(result.run_id)
         steps = [
             (record.timestamp, record.dagster_event.step_key or "")
-            for record in instance.all_logs(result.run_id)
+            for record in logged
             if record.dagster_event and record.dagster_event.event_type_value == "STEP_START"
         ]
+    made = [record.asset_materialization for record in logged if record.asset_materialization]
+    nodes = {
+        one.asset_key.path[-1]: one.metadata["Execution Duration"].value
+        for one in made
+        if "Execution Duration" in one.metadata
+    }
     ended = time.time()
     if not result.success:
         sys.exit("\n".join(failed_run(result.run_id, {}, result.all_events).problems))
@@ -243,14 +250,6 @@ def _measured_run(first: date, last: date) -> None:
     for (start, step), (end, _) in zip(steps, [*steps[1:], (ended, "")], strict=True):
         stages[_stage(step)] += clock.at(end) - clock.at(start)
     stages["start"] += clock.at(steps[0][0]) - clock.at(began)
-    [*_, newest] = sorted(
-        (settings.data_dir / "dbt" / "target").rglob("run_results.json"),
-        key=lambda path: path.stat().st_mtime,
-    )
-    nodes = {
-        result["unique_id"].split(".", 2)[2]: result["execution_time"]
-        for result in json.loads(newest.read_text(encoding="utf-8"))["results"]
-    }
     print(json.dumps({"stages": stages, "nodes": nodes}))
 
 

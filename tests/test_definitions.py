@@ -44,6 +44,24 @@ def test_all_daily_assets_have_one_partitioning_and_one_backfill_policy(location
     assert len({node.partitions_def for node in nodes}) == 1
 
 
+def test_a_manifest_is_told_from_that_of_another_release_whatever_the_dates(location, tmp_path):
+    """A release that is rolled back has files that are older than the manifest of the later one."""
+    from orchestration.dbt import project_fingerprint
+
+    model = tmp_path / "models" / "one.sql"
+    model.parent.mkdir()
+    model.write_text("select 1", encoding="utf-8")
+    first = project_fingerprint(tmp_path)
+    os.utime(model, (1, 1))
+    assert project_fingerprint(tmp_path) == first
+    model.write_text("select 2", encoding="utf-8")
+    os.utime(model, (1, 1))
+    later = project_fingerprint(tmp_path)
+    assert later != first
+    model.rename(model.with_name("two.sql"))
+    assert project_fingerprint(tmp_path) not in (first, later)
+
+
 def test_published_tables_promise_their_keys(location):
     """Also those whose tests look at what a night rebuilt only: database servers are told of them."""
     from orchestration.dbt import dbt_project
