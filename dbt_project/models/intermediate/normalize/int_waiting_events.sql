@@ -1,6 +1,6 @@
 {#
-    The events that wait for a seed edit, line by line: few, so that they alone are read back from the
-    landed record (int_curable_rows). The working set of a run, not a history.
+    The events that wait for a seed edit, line by line: few, so that the text of them alone is read back
+    from the landed record (int_payloads). The working set of a run, not a history.
 #}
 select
     events.usage_day,
