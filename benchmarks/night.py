@@ -186,7 +186,7 @@ def check_equal(bench: Bench, name: str) -> None:
             f"create table ours as select {keys.format(day='usage_date')}, event_count, "
             "(gpu_minutes::decimal(38, 6) * 1000000)::bigint, "
             f"({'0' if name == 'hours' else 'credits'}::decimal(38, 6) * 1000000)::bigint "
-            "from read_parquet($1) where usage_date in (from read_parquet($2))",
+            "from read_parquet($1) where usage_date in (select usage_day from read_parquet($2))",
             [
                 str(bench.data / "published/current/usage_daily/*.parquet"),
                 str(bench.data / "landing/run/days.parquet"),

@@ -174,7 +174,7 @@ class DeliveredStream(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         """Read up to ``size`` unpacked bytes; fewer only at the end, all that is left if < 0."""
         left = -1 if size is None else size
-        found = bytearray()
+        found = []
         while left != 0:
             piece = self._unpack(left) if self._gzip else self._read_raw(left)
             if not piece:
@@ -182,9 +182,9 @@ class DeliveredStream(io.RawIOBase):
             self._bytes += len(piece)
             if self._bytes > self._max_bytes:
                 raise self._file.too_large(self._max_bytes)
-            found += piece
+            found.append(piece)
             left = max(left - len(piece), 0) if left > 0 else left
-        return bytes(found)
+        return found[0] if len(found) == 1 else b"".join(found)
 
     def _unpack(self, size: int) -> bytes:
         """Return at least one unpacked byte, or b"" at the end of the last gzip member."""

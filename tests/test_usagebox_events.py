@@ -33,7 +33,8 @@ def landed(of):
     """The row as landing judges it."""
     table = pa.table([[1], [feed_row(of)]], schema=LINES)
     with connect(Path("/nonexistent")) as connection:
-        [row] = EventParser(connection, DAY).parse(Lines(table, [], None)).to_pylist()
+        [rows] = EventParser(connection, DAY).parse([Lines(table, [], None)])
+        [row] = rows.to_pylist()
     return row
 
 

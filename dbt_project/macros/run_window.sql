@@ -16,6 +16,34 @@
 {% macro spark__raw_parquet(path) %}parquet.`{{ path | replace("`", "``") }}`{% endmacro %}
 
 {#-
+    Landed usage of the days in a list of the plan (run_days, run_neighbour_days). Only their folders are
+    looked into: what there is of other days costs a night nothing.
+-#}
+{% macro landed_usage(days='run_days') -%}
+    {{- return(adapter.dispatch('landed_usage')(source('landing', 'usage_events'), days)) -}}
+{%- endmacro %}
+{% macro default__landed_usage(table, days) -%}
+    {%- set everything = env_var('DATA_DIR', '../data') ~ '/landing/' ~ table.identifier -%}
+    {#- This day is always there, without rows. -#}
+    {%- set listed = ['1970-01-01'] -%}
+    {%- set query -%}
+        select distinct cast(usage_day as varchar(10)) from {{ landed(days) }} where has_usage order by 1
+    {%- endset -%}
+    {%- if execute -%}
+        {%- for row in run_query(query).rows -%}{%- do listed.append(row[0]) -%}{%- endfor -%}
+    {%- endif -%}
+    read_parquet([
+    {%- for day in listed -%}
+        '{{ everything | replace("'", "''") | replace('/usage/*/', '/usage/usage_day=' ~ day ~ '/') }}'
+        {{- ', ' if not loop.last -}}
+    {%- endfor -%}
+    ], hive_partitioning = false, union_by_name = false)
+{%- endmacro %}
+{% macro spark__landed_usage(table, days) -%}
+    (select * from {{ landed('usage_events') }} where usage_day in ({{ touched_days(days) }}))
+{%- endmacro %}
+
+{#-
     The usage days to rebuild, as a list of date literals known when the SQL is written, so that only
     their files are opened. `days` may name another list of the plan: run_neighbour_days, the days
     within the conflict search of a rebuilt day; `days_before` adds that many days before each.

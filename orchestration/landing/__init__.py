@@ -3,7 +3,8 @@
 Decides only what no seed edit can cure. Prices, credits and customers are judged in SQL.
 """
 
-from orchestration.landing.files import Delivery, prepare_landing, refusal
+from orchestration.landing.files import Delivery, refusal
+from orchestration.landing.preparation import prepare_landing
 from orchestration.landing.prices import (
     land_energy_mix,
     land_energy_prices,

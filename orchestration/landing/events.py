@@ -1,10 +1,11 @@
 """Usage events: one delivered JSON line becomes typed columns, or a reason why it cannot.
 
-Lines take one of two lanes to the same columns, and one set of rules in SQL judges both. The
-regular lane reads blocks of lines with Arrow's JSON reader, which is strict about every key and
-type; a block that it refuses is read again without the line that it stopped at. What is left
-(nested metadata, escapes, numbers beyond a float's 15 digits, what is no JSON at all) is parsed
-line by line.
+Lines take one of two lanes to the same columns. The fast lane reads blocks of lines with Arrow's
+JSON reader, which is strict about every key and type (a block that it refuses is read again without
+the line that it stopped at), and lands the rows of which a look at whole columns shows that they
+break no rule. It gives no reasons: whatever it is not certain of is parsed line by line, as are
+nested metadata, escapes, numbers beyond a float's 15 digits and what is no JSON at all. There a set
+of rules in SQL judges, and says what is wrong.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from orchestration.landing.files import USAGE
-from orchestration.landing.lines import Lines, Unreadable
+from orchestration.landing.files import AMOUNT, USAGE
+from orchestration.landing.lines import LINES, Lines, Unreadable
 
 DAYS_BACK = 400
 METERS = ("gpu_minute", "gpu_millisecond", "gpu_second", "gpu_hour")
@@ -42,14 +44,13 @@ _NUMBERS = ("quantity", *_METADATA_NUMBERS)
 
 # What is parsed line by line: strings as they are, numbers as text that a decimal cast reads
 # exactly, NULL or "" for what is missing, and why the line is malformed as a whole.
-# `rest` spells all metadata and unknown keys for the payload hash: equal values, equal text.
 _CANDIDATES = pa.schema(
     [
         ("line_number", pa.int64()),
         ("line", pa.string()),
         ("broken", pa.string()),
         *((name, pa.string()) for name in _STRINGS + _NUMBERS),
-        ("rest", pa.string()),
+        ("payload_rest", pa.string()),
     ]
 )
 
@@ -59,9 +60,10 @@ JUDGED = pa.schema([*USAGE, ("rule", pa.string()), ("detail", pa.string())])
 # refused without a line being named, or if too many are.
 _BLOCK_LINES = (16_384, 256, 16)
 _MOST_NAMED, _NAMED_APART = 4, 64
-_BY_LINE = ("line_number", "ascending")
-_BACKSLASH = re.compile(rb"\\")
+# So much that was parsed line by line is judged at once.
+_WAITING_LINES, _WAITING_CHARACTERS = 1 << 14, 16 << 20
 _NAMED_LINE = re.compile(r"in row (\d+)$")
+_OFFSET = re.compile(rb"[+-]\d\d:\d\d")
 # Only keys that need no quoting, in JSON or in SQL, are learned; others are read line by line.
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}")
 _MOST_KEYS = 64
@@ -69,14 +71,15 @@ _SAMPLED_LINES = 50
 _DEEPEST = 64
 # A binary float keeps every decimal number of up to 15 digits.
 _FLOAT_DIGITS = 15
-_LONG_NUMBER = rf":\s*-?[0-9][0-9.]{{{_FLOAT_DIGITS}}}"
-# Up to here a millionfold float is less than 0.05 from the millionfold number that it stands for.
-_FLOAT_ROUNDS_BELOW = "1e8"
+# Up to here a millionfold float is less than 0.05 from the millionfold number that it stands for,
+# so it rounds as the number does if it is not that near to a half.
+_FLOAT_ROUNDS_BELOW, _NEAR_HALF = 1e8, 0.06
 # Beyond this no amount is valid; rounding it to 6 decimals would only cost time.
 _LARGE = Decimal(10) ** 13
 _MICRO = Decimal("0.000001")
 _DAY_S = 86_400
 _DAY_US = _DAY_S * 1_000_000
+_EPOCH = date(1970, 1, 1)
 
 # What is required, in the order of its reasons, and of which rows.
 _REQUIRED = (
@@ -97,38 +100,47 @@ _TIME = (
 
 
 class EventParser:
-    """Types the lines of one delivery. It learns which other keys the delivery's rows have."""
+    """Types the lines of one delivery. It learns which keys the delivery's rows have."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, delivery_day: date) -> None:
         self._connection = connection
         self._day = delivery_day
-        # Keys beyond the ones that every delivery may have: ".key" in metadata, "/key" beside it.
+        # Where a key stands and its name, ".key" in metadata, "/key" beside it, and its type.
         self._learned: dict[str, pa.DataType] = {}
 
-    def parse(self, lines: Lines) -> pa.Table:
-        """Type some lines; blank ones are no rows.
+    def parse(self, pieces: Iterable[Lines]) -> Iterator[pa.Table]:
+        """Type the delivery's lines, some at a time; blank ones are no rows.
 
-        Returns:
-            The columns of USAGE and ``rule``, the first reason why a row is rejected, with
-            ``detail``, or NULL. A rejected row has no ``usage_day``. The rows are sorted by
-            ``usage_day``, those without at the end, and line.
+        Yields:
+            Rows with the columns of USAGE and ``rule``, the first reason why a row is rejected,
+            with ``detail``, or NULL. A rejected row has no ``usage_day``. The rows of a table are
+            sorted by ``usage_day``, those without at the end, and line.
         """
-        regular: list[pa.Table] = []
-        odd: list[pa.Table] = []
-        for block, read in self._read_blocks(lines.table, _BLOCK_LINES):
-            if read is None:
-                odd.append(block)
-            else:
-                regular.append(read)
-        judged: list[pa.Table] = []
-        if regular:
-            blocks = pa.concat_tables(regular, promote_options="default")
-            judged.append(self._judge(blocks, *self._regular_lane(blocks)))
-        candidates = _line_by_line(odd, lines.unreadable)
-        if candidates.num_rows:
-            judged.append(self._judge(candidates, _CANDIDATE_LANE, "rest"))
-        rows = pa.concat_tables([JUDGED.empty_table(), *judged]).combine_chunks()
-        return rows.take(pc.sort_indices(rows, [("usage_day", "ascending"), _BY_LINE]))
+        waiting: list[dict[str, Any]] = []
+        characters = 0
+        for lines in pieces:
+            read: list[pa.Table] = []
+            odd: list[pa.Table] = []
+            for block, columns in self._read_blocks(lines.table, _BLOCK_LINES):
+                if columns is None:
+                    odd.append(block)
+                else:
+                    read.append(columns)
+            if read:
+                blocks = pa.concat_tables(read, promote_options="default")
+                landed, is_certain = self._land(blocks)
+                if not is_certain.all():
+                    odd.append(blocks.select(LINES.names).filter(pa.array(~is_certain)))
+                if is_certain.any():
+                    yield landed.take(self._order(landed, is_certain))
+            more = _line_by_line(odd, lines.unreadable)
+            waiting += more
+            characters += sum(len(row["line"]) for row in more)
+            if len(waiting) > _WAITING_LINES or characters > _WAITING_CHARACTERS:
+                yield self._judge(waiting)
+                waiting, characters = [], 0
+        if waiting:
+            yield self._judge(waiting)
 
     def _read_blocks(
         self, lines: pa.Table, sizes: tuple[int, ...]
@@ -155,6 +167,11 @@ class EventParser:
                 learns = False
                 if self._learn(block):
                     read = self._read_block(block)
+            while isinstance(read, _Refused) and read.line is not None:
+                # Perhaps it has a key that few lines have.
+                if not self._learn(block.slice(read.line, 1)):
+                    break
+                read = self._read_block(block)
             if isinstance(read, pa.Table):
                 yield block, read
                 return
@@ -186,9 +203,8 @@ class EventParser:
         """Read lines that are not strange with Arrow.
 
         Returns:
-            ``line_number``, ``line``, the known fields, ``ts_utc`` (NULL where the time has to be
-            looked at more closely), ``c0``, ``c1``, ...; or the line that has a key or a type that
-            isn't known.
+            ``line_number``, ``line`` and a column for each learned key, named by its place and
+            name; or the line that has a key or a type that isn't known.
         """
         text = _joined(block["line"].combine_chunks())
         try:
@@ -205,37 +221,29 @@ class EventParser:
         if read.num_rows != block.num_rows:
             return _Refused(None)
         columns = {"line_number": block["line_number"], "line": block["line"]}
-        metadata = read["metadata"]
-        for name in _TOP:
-            columns[name] = read[name]
-        for name in _METADATA:
-            columns[name] = pc.struct_field(metadata, name)
-        columns["ts_utc"] = _plain_times(read["ts"])
-        for number, (place, key) in enumerate(map(_place_and_key, self._learned)):
-            values = pc.struct_field(metadata, key) if place == "." else read[key]
+        for label in self._learned:
+            place, key = _place_and_key(label)
+            values = pc.struct_field(read["metadata"], key) if place == "." else read[key]
             if pa.types.is_floating(values.type) and not _all_finite(values):
                 return _Refused(None)
-            columns[f"c{number}"] = values
+            columns[label] = values
         return pa.table(columns)
 
     def _json_schema(self) -> pa.Schema:
-        metadata = [pa.field(name, pa.string()) for name in _METADATA_STRINGS]
-        metadata += [pa.field(name, pa.float64()) for name in _METADATA_NUMBERS]
-        top = [pa.field(name, pa.string()) for name in _TOP_STRINGS]
-        top.append(pa.field("quantity", pa.float64()))
+        places: dict[str, list[pa.Field]] = {".": [], "/": []}
         for label, kind in self._learned.items():
             place, key = _place_and_key(label)
-            (metadata if place == "." else top).append(pa.field(key, kind))
-        return pa.schema([*top, pa.field("metadata", pa.struct(metadata))])
+            places[place].append(pa.field(key, kind))
+        return pa.schema([*places["/"], pa.field("metadata", pa.struct(places["."]))])
 
     def _no_numbers(self) -> str:
         """A regular expression for what stands, in most wrong lines, where a number is expected."""
-        learned = [
-            re.escape(label[1:])
+        numbers = [
+            re.escape(_place_and_key(label)[1])
             for label, kind in self._learned.items()
             if pa.types.is_floating(kind)
         ]
-        return rf'"({"|".join((*_NUMBERS, *learned))})"\s*:\s*[^-0-9n\s]'
+        return rf'"({"|".join(numbers)})"\s*:\s*[^-0-9n\s]'
 
     def _learn(self, block: pa.Table) -> bool:
         """Look at a few lines for keys that aren't known; true if something was learned."""
@@ -249,17 +257,17 @@ class EventParser:
                 continue
             if isinstance(row, dict):
                 metadata = row.pop("metadata", None)
-                self._learn_keys(row, "/", _TOP)
+                self._learn_keys(row, "/")
                 if isinstance(metadata, dict):
-                    self._learn_keys(metadata, ".", _METADATA)
+                    self._learn_keys(metadata, ".")
         return self._learned != before
 
-    def _learn_keys(self, values: dict[str, Any], place: str, known: tuple[str, ...]) -> None:
+    def _learn_keys(self, values: dict[str, Any], place: str) -> None:
         for key, value in values.items():
-            kind = _ARROW_TYPES.get(type(value))
-            if kind is None or key in known or not _PLAIN_KEY.fullmatch(key):
-                continue
             label = place + key
+            kind = _KNOWN.get(label) or _ARROW_TYPES.get(type(value))
+            if kind is None or not _PLAIN_KEY.fullmatch(key):
+                continue
             if label in self._learned:
                 # A key that was null so far; one with values of two types keeps the first.
                 if pa.types.is_null(self._learned[label]):
@@ -267,53 +275,77 @@ class EventParser:
             elif len(self._learned) < _MOST_KEYS:
                 self._learned[label] = kind
 
-    def _regular_lane(self, read: pa.Table) -> tuple[str, str]:
-        """SQL from the columns of _read_block to what the rules read, and what spells the rest."""
-        columns = {f".{name}": name for name in _METADATA}
-        columns |= {label: f"c{number}" for number, label in enumerate(self._learned)}
-        columns = {label: name for label, name in columns.items() if name in read.column_names}
-        rest = [
-            spelled
-            for label, name in sorted(columns.items())
-            if (spelled := _labelled_sql(label, name, read[name]))
-        ]
-        hidden = ", ".join(f"{name} as spelled_{name}" for name in columns.values())
-        numbers = ", ".join(f"{_float_amount(name)} as {name}_amount" for name in _NUMBERS)
-        return (
-            f"""
-            select
-                *,
-                case when quantity_amount is null then quantity_float::varchar end as quantity,
-                case when duration_s_amount is null or duration_s_float < 0
-                    then duration_s_float::varchar end as duration_s,
-                case when energy_cost_amount is null then energy_cost_float::varchar end
-                    as energy_cost
-            from (
-                select
-                    line_number,
-                    null::varchar as broken,
-                    {", ".join(_STRINGS)},
-                    {", ".join(f"{name} as {name}_float" for name in _NUMBERS)},
-                    {numbers},
-                    ts_utc as plain_ts,
-                    {hidden}
-                from piece
-            )
-        """,
-            ", ".join(rest) or "''",
-        )
+    def _land(self, read: pa.Table) -> tuple[pa.Table, Flags]:
+        """Make landed columns of read ones.
 
-    def _judge(self, piece: pa.Table, lane: str, rest: str) -> pa.Table:
-        """Run a lane and the rules over a piece. Returns USAGE, ``rule`` and ``detail``."""
-        self._connection.register("piece", piece.drop_columns(["line"]))
-        judged = self._connection.sql(_rules(lane, rest, self._day)).to_arrow_table()
-        self._connection.unregister("piece")
+        Returns:
+            The rows as in JUDGED, and of which of them it is certain that they are these and break
+            no rule.
+        """
+        text = {name: _given(read, label) for label, name in _TYPED.items()}
+        kind = pc.fill_null(text["kind"], "usage")
+        is_usage = _flags(pc.equal(kind, "usage"))
+        quantity = _Numbers.of(read, "/quantity")
+        energy_cost = _Numbers.of(read, ".energy_cost")
+        duration = _Numbers.of(read, ".duration_s")
+        instants, is_instant = _instants(_column(read, "/ts", pa.string()))
+        days = instants // _DAY_US
+        start_us = instants - days * _DAY_US
+        this_day = (self._day - _EPOCH).days
+        lasts_us = np.where(duration.values >= _DAY_S, _DAY_US, duration.micro)
+        payload_rest, is_spelled = _rest(read)
+        certain = (
+            is_spelled,
+            *(_flags(pc.is_valid(text[n])) for n in ("event_id", "customer_id", "cluster")),
+            _flags(pc.is_in(text["meter"], pa.array(METERS))),
+            _flags(pc.is_in(kind, pa.array(KINDS))),
+            is_usage | _flags(pc.is_valid(text["corrects_event_id"])),
+            quantity.is_exact & ((quantity.micro >= 0) | ~is_usage),
+            is_instant & (days <= this_day) & (days >= this_day - DAYS_BACK),
+            duration.is_missing
+            | ((duration.values >= 0) & (duration.is_exact | (duration.values >= _DAY_S))),
+            energy_cost.is_missing | energy_cost.is_exact,
+        )
+        count = read.num_rows
+        columns = {
+            **text,
+            "kind": kind,
+            "quantity": quantity.as_amounts(),
+            "ts": _of_words(pa.timestamp("us"), instants),
+            "usage_day": _of_words(pa.date32(), days.astype(np.int32)),
+            "delivery_day": pa.repeat(pa.scalar(self._day, pa.date32()), count),
+            "line_number": read["line_number"],
+            "start_us": _of_words(pa.int64(), start_us),
+            "duration_us": _of_words(pa.int64(), np.minimum(lasts_us, _DAY_US - start_us)),
+            "energy_cost": energy_cost.as_amounts(),
+            "payload_rest": payload_rest,
+            "raw": read["line"],
+            "rule": pa.nulls(count, pa.string()),
+            "detail": pa.nulls(count, pa.string()),
+        }
+        landed = pa.table([columns[name] for name in JUDGED.names], schema=JUDGED)
+        return landed, np.logical_and.reduce(certain)
+
+    def _judge(self, rows: list[dict[str, Any]]) -> pa.Table:
+        """Run the rules over what was parsed line by line. Returns the rows as in JUDGED."""
+        candidates = pa.Table.from_pylist(rows, schema=_CANDIDATES)
+        self._connection.register("candidates", candidates.drop_columns(["line"]))
+        judged = self._connection.sql(_rules(self._day)).to_arrow_table()
+        self._connection.unregister("candidates")
         # The longest column stays outside: one core keeps the order of rows, which is checked.
-        if not judged["line_number"].equals(piece["line_number"]):
+        if not judged["line_number"].equals(candidates["line_number"]):
             raise AssertionError("judging changed the order of the rows")
         this_day = pa.repeat(pa.scalar(self._day, pa.date32()), judged.num_rows)
         judged = judged.append_column("delivery_day", this_day)
-        return judged.append_column("raw", piece["line"]).select(JUDGED.names).cast(JUDGED)
+        judged = judged.append_column("raw", candidates["line"]).select(JUDGED.names).cast(JUDGED)
+        return judged.sort_by([("usage_day", "ascending"), ("line_number", "ascending")])
+
+    def _order(self, rows: pa.Table, chosen: Flags) -> pa.Array:
+        """Where the chosen ones of some rows stand that are in the order of lines, by usage day."""
+        days = rows["usage_day"].chunk(0).cast(pa.int32()).to_numpy()[chosen]
+        # Numbers this small are sorted by counting them; rows that are not chosen may have any.
+        order = np.argsort((days - days.min(initial=0)).astype(np.int16), kind="stable")
+        return pa.array(np.flatnonzero(chosen)[order])
 
 
 @dataclass(frozen=True)
@@ -322,6 +354,20 @@ class _Refused:
 
     line: int | None
 
+
+# The keys that a row may have by the specification, and the types that they must be of.
+_KNOWN: dict[str, pa.DataType] = {
+    **{f"/{name}": pa.string() for name in _TOP_STRINGS},
+    **{f".{name}": pa.string() for name in _METADATA_STRINGS},
+    "/quantity": pa.float64(),
+    **{f".{name}": pa.float64() for name in _METADATA_NUMBERS},
+}
+# Those that are landed as the texts that they are, and by which names; then those that are landed as
+# what they say. All others stand in payload_rest.
+_TYPED = {
+    label: label[1:] for label, kind in _KNOWN.items() if kind == pa.string() and label != "/ts"
+}
+_ELSEWHERE = ("/ts", "/quantity")
 
 _ARROW_TYPES: dict[type, pa.DataType] = {
     str: pa.string(),
@@ -351,17 +397,16 @@ def _strange(lines: pa.StringArray) -> pa.BooleanArray | None:
 
     Returns None if no line is.
     """
-    strange = pc.or_(
-        pc.match_substring_regex(lines, _LONG_NUMBER),
-        pc.invert(pc.and_(pc.starts_with(lines, "{"), pc.ends_with(lines, "}"))),
-    )
-    escapes = [found.start() for found in _BACKSLASH.finditer(_bytes_of(lines))]
-    if escapes:
-        ends = pc.cumulative_sum(pc.binary_length(lines))
-        escaped = np.zeros(len(lines), bool)
-        escaped[np.searchsorted(ends.to_numpy(), escapes, side="right")] = True
-        strange = pc.or_(strange, pa.array(escaped))
-    return strange if pc.any(strange).as_py() else None
+    text = np.frombuffer(_bytes_of(lines), np.uint8)
+    ends = np.cumsum(pc.binary_length(lines).to_numpy())
+    strange = np.zeros(len(lines), bool)
+    if len(text):
+        # No line is empty.
+        begins = np.concatenate(([0], ends[:-1]))
+        strange = (text[begins] != ord("{")) | (text[ends - 1] != ord("}"))
+        escapes = np.flatnonzero(text == ord("\\"))
+        strange[np.searchsorted(ends, escapes, side="right")] = True
+    return pa.array(strange) if strange.any() else None
 
 
 def _bytes_of(lines: pa.StringArray) -> memoryview:
@@ -373,45 +418,165 @@ def _bytes_of(lines: pa.StringArray) -> memoryview:
     return memoryview(data)[ends[lines.offset] : ends[lines.offset + len(lines)]]
 
 
-def _plain_times(times: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The times as in ``2026-01-31T23:59:59Z``, up to six decimals; NULL for all others."""
-    size = pc.binary_length(times)
-    # No other form of Arrow's that ends in Z is as long.
-    is_plain = pc.and_(
-        pc.ends_with(times, "Z"),
-        pc.or_(pc.equal(size, 20), pc.and_(pc.greater(size, 21), pc.less(size, 28))),
-    )
-    plain = pc.if_else(is_plain, times, pa.scalar(None, pa.string()))
-    try:
-        return plain.cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
-    except pa.ArrowInvalid:
-        return pa.nulls(len(times), pa.timestamp("us"))
+# --- the fast lane: whole columns at once ---------------------------------------------------------
+
+Flags = npt.NDArray[np.bool_]
 
 
-def _labelled_sql(label: str, column: str, values: pa.ChunkedArray) -> str | None:
-    """Arguments of concat() for a label and a value as _spelled() spells it; none if missing."""
-    if values.null_count == len(values):
-        return None
-    kind, column = values.type, f"spelled_{column}"
-    if pa.types.is_string(kind):
-        if not values.null_count and pc.min(pc.binary_length(values)).as_py():
-            return f"""',{label}:"', {column}, '"'"""
-        return f"""',{label}:"' || nullif({column}, '') || '"'"""
-    # Adding 0 makes -0.0 a 0.0.
-    value = f"({column} + 0)::varchar" if pa.types.is_floating(kind) else f"{column}::varchar"
-    return f"',{label}:'{' ||' if values.null_count else ','} {value}"
+def _column(read: pa.Table, label: str, kind: pa.DataType) -> pa.Array:
+    """The values of a key, NULL in all rows if none has it."""
+    if label not in read.column_names:
+        return pa.nulls(read.num_rows, kind)
+    return read[label].combine_chunks()
 
 
-def _float_amount(name: str) -> str:
-    """SQL for a float as a decimal, rounded as the number is that it stands for."""
-    return f"""
-        case
-            when abs({name}) < {_FLOAT_ROUNDS_BELOW}
-                and abs({name} * 1e6 - round({name} * 1e6)) < 0.2
-                then try_cast({name} as decimal(18, 6))
-            else {_amount(f"{name}::varchar")}
-        end
+def _given(read: pa.Table, label: str) -> pa.StringArray:
+    """The texts of a key, NULL for empty ones."""
+    texts = _column(read, label, pa.string())
+    if pc.min(pc.binary_length(texts)).as_py() == 0:
+        texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+    return texts
+
+
+def _flags(values: pa.BooleanArray) -> Flags:
+    return values.to_numpy(zero_copy_only=False)
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """The numbers of a key, in millionths where a float tells how the number rounds.
+
+    A float keeps every number of up to 15 digits. Of a longer one it may be as far off as a last
+    place of its own, which is no matter unless the number is about half a millionth from the next.
     """
+
+    values: npt.NDArray[np.float64]
+    micro: npt.NDArray[np.int64]
+    is_missing: Flags
+    is_exact: Flags
+    """Whether ``micro`` is the number, rounded half away from zero."""
+
+    @classmethod
+    def of(cls, read: pa.Table, label: str) -> _Numbers:
+        """The numbers of a key."""
+        column = _column(read, label, pa.float64())
+        values = column.to_numpy(zero_copy_only=False)
+        size = np.abs(values)
+        with np.errstate(invalid="ignore", over="ignore"):
+            scaled = values * 1e6
+            micro = np.rint(scaled)
+            # No more than six decimals: dividing rounds to the nearest float, which is this one.
+            is_short = (micro / 1e6 == values) & (np.abs(micro) < 10.0**_FLOAT_DIGITS)
+            half_away = np.abs(np.abs(scaled - np.floor(scaled)) - 0.5)
+            rounds = (size < _FLOAT_ROUNDS_BELOW) & (half_away > _NEAR_HALF)
+            is_whole = (size < 1e12) & (np.rint(values) == values)
+            is_exact = is_short | rounds | is_whole
+            micro = np.where(is_exact & ~is_whole, micro, 0).astype(np.int64)
+            whole = np.where(is_whole, values, 0).astype(np.int64) * 1_000_000
+        return cls(values, micro + whole, _flags(pc.is_null(column)), is_exact)
+
+    def as_amounts(self) -> pa.Array:
+        """The numbers as AMOUNT; NULL where there is none."""
+        words = np.empty((len(self.micro), 2), np.int64)
+        words[:, 0], words[:, 1] = self.micro, self.micro >> 63
+        return _of_words(AMOUNT, words, ~self.is_missing)
+
+
+def _of_words(
+    kind: pa.DataType, words: npt.NDArray[Any], is_there: Flags | None = None
+) -> pa.Array:
+    """An array over the binary words of its values."""
+    there = None if is_there is None else pa.array(is_there).buffers()[1]
+    return pa.Array.from_buffers(
+        kind, len(words), [there, pa.py_buffer(np.ascontiguousarray(words))]
+    )
+
+
+def _instants(times: pa.StringArray) -> tuple[npt.NDArray[np.int64], Flags]:
+    """Times as in RFC 3339 in microseconds since 1970, and which of them were understood.
+
+    Of what Arrow takes for a time, only ``2026-01-31T23:59:59`` or with a blank instead of the T,
+    with up to nine decimals, of which six are kept, and Z or an offset as in ``+01:30``.
+    """
+    size = pc.binary_length(times)
+    ends_in_z = pc.ends_with(times, "Z")
+    if not pc.all(ends_in_z, min_count=0).as_py():
+        offset = pc.binary_slice(times.cast(pa.binary()), -6).dictionary_encode()
+        is_offset = [
+            bool(text and _OFFSET.fullmatch(text)) for text in offset.dictionary.to_pylist()
+        ]
+        has_offset = pa.array(is_offset, pa.bool_()).take(offset.indices)
+        size = pc.if_else(ends_in_z, pc.subtract(size, 1), pc.subtract(size, 6))
+        ends_in_z = pc.or_(ends_in_z, has_offset)
+    else:
+        size = pc.subtract(size, 1)
+    is_time = pc.and_(
+        ends_in_z, pc.or_(pc.equal(size, 19), pc.and_(pc.greater(size, 20), pc.less(size, 30)))
+    )
+    times = pc.if_else(is_time, times, pa.scalar(None, pa.string()))
+    nanoseconds = pa.concat_arrays([*_parsed_times(times)] or [pa.nulls(0, pa.int64())])
+    known = _flags(pc.is_valid(nanoseconds))
+    return pc.fill_null(nanoseconds, 0).to_numpy() // 1_000, known
+
+
+def _parsed_times(times: pa.StringArray) -> Iterator[pa.Array]:
+    """Times in nanoseconds since 1970, NULL for the ones that are on no calendar."""
+    try:
+        yield times.cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
+    except pa.ArrowInvalid:
+        # It doesn't say which one: look at either half.
+        if len(times) == 1:
+            yield pa.nulls(1, pa.int64())
+        else:
+            half = len(times) // 2
+            yield from _parsed_times(times.slice(0, half))
+            yield from _parsed_times(times.slice(half))
+
+
+def _rest(read: pa.Table) -> tuple[pa.Array, Flags]:
+    """All of a payload that is in no column of its own, as ``_candidate`` spells it.
+
+    Returns also in which rows it could be spelled: all numbers have few enough digits.
+    """
+    parts: list[pa.Array | str] = [""]
+    is_spelled = np.ones(read.num_rows, bool)
+    for label in sorted(set(read.column_names) - {*LINES.names, *_TYPED, *_ELSEWHERE}):
+        values = read[label].combine_chunks()
+        if values.null_count == len(values):
+            continue
+        mark = ""
+        if pa.types.is_string(values.type):
+            mark, values = '"', _given(read, label)
+        elif pa.types.is_floating(values.type):
+            is_missing, values = pc.is_null(values), _spelled_floats(values)
+            if values.null_count:
+                is_spelled &= _flags(pc.or_(is_missing, pc.is_valid(values)))
+        else:
+            values = values.cast(pa.string())
+        spelled = [f",{label}:{mark}", values, mark]
+        if values.null_count:
+            spelled = [pc.binary_join_element_wise(*spelled, "")]
+        parts += spelled
+    if len(parts) == 1:
+        return pa.repeat("", read.num_rows), is_spelled
+    rest = pc.binary_join_element_wise(*parts, "", null_handling="replace", null_replacement="")
+    return rest, is_spelled
+
+
+def _spelled_floats(values: pa.FloatingPointArray) -> pa.StringArray:
+    """Floats as ``_spelled_number`` has them, NULL for those of many digits; most come many times."""
+    distinct = values.dictionary_encode()
+    spelled = [
+        None if value is None else _short_float(value) for value in distinct.dictionary.to_pylist()
+    ]
+    return pa.array(spelled, pa.string()).take(distinct.indices)
+
+
+def _short_float(value: float) -> str | None:
+    """A float as repr() has it, never -0.0; None if it has more digits than every float keeps."""
+    spelled = repr(value + 0.0)
+    digits = spelled.partition("e")[0].replace(".", "").strip("-0")
+    return spelled if len(digits) <= _FLOAT_DIGITS else None
 
 
 # --- line by line -------------------------------------------------------------------------------
@@ -421,8 +586,8 @@ class _NotUsable(ValueError):
     """Why a line is malformed."""
 
 
-def _line_by_line(blocks: list[pa.Table], unreadable: Iterable[Unreadable]) -> pa.Table:
-    """Parse lines one by one into _CANDIDATES; blank lines are dropped."""
+def _line_by_line(blocks: list[pa.Table], unreadable: Iterable[Unreadable]) -> list[dict[str, Any]]:
+    """Parse lines one by one into rows of _CANDIDATES; blank lines are dropped."""
     rows: list[dict[str, Any]] = []
     for block in blocks:
         numbers, lines = block["line_number"].to_pylist(), block["line"].to_pylist()
@@ -438,7 +603,7 @@ def _line_by_line(blocks: list[pa.Table], unreadable: Iterable[Unreadable]) -> p
         {"line_number": line.line_number, "line": line.raw, "broken": line.wrong}
         for line in unreadable
     ]
-    return pa.Table.from_pylist(rows, schema=_CANDIDATES)
+    return rows
 
 
 def _candidate(line: str) -> dict[str, str]:
@@ -454,7 +619,7 @@ def _candidate(line: str) -> dict[str, str]:
     if not isinstance(metadata, dict):
         raise _NotUsable(f"metadata is {_shown(metadata)}; an object was expected")
     rest = {f".{key}": value for key, value in metadata.items()}
-    rest |= {f"/{key}": value for key, value in row.items() if key not in _TOP}
+    rest |= {f"/{key}": value for key, value in row.items()}
     values = {name: row.get(name) for name in _TOP} | {n: metadata.get(n) for n in _METADATA}
     fields: dict[str, str] = {}
     for name, value in values.items():
@@ -471,10 +636,10 @@ def _candidate(line: str) -> dict[str, str]:
                 # However little: rounded, it would be none.
                 raise _NotUsable(f"{name} is {_shown(value)}; a number not below 0 was expected")
             fields[name] = _amount_text(value)
-    fields["rest"] = "".join(
+    fields["payload_rest"] = "".join(
         f",{label}:{_spelled(value)}"
         for label, value in sorted(rest.items())
-        if not _is_missing(value)
+        if not _is_missing(value) and label not in _TYPED and label not in _ELSEWHERE
     )
     try:
         "".join(fields.values()).encode()
@@ -539,28 +704,27 @@ def _spelled(value: Any, depth: int = 1) -> str:
 
 
 def _spelled_number(number: Decimal) -> str:
-    """A number as a float prints, as _spelled_sql() has it, or exactly if a float is inexact."""
+    """A number as a float prints, or exactly if that has too many digits to tell it from others.
+
+    So two numbers that are the same short float are the same: they differ beyond what a float, or a
+    JSON reader, can be relied on to keep.
+    """
+    as_float = float(number)
+    if not math.isinf(as_float) and (short := _short_float(as_float)):
+        return short
     sign, digits, exponent = number.as_tuple()
     text = "".join(map(str, digits)).lstrip("0")
     significant = text.rstrip("0")
-    as_float = float(number)
-    if len(significant) <= _FLOAT_DIGITS and not math.isinf(as_float):
-        return repr(as_float + 0.0)
     return f"{'-' * sign}{significant}e{int(exponent) + len(text) - len(significant)}"
 
 
-# --- the rules, for both lanes ------------------------------------------------------------------
+# --- the rules ------------------------------------------------------------------------------------
 
 
-def _rules(lane: str, rest: str, day: date) -> str:
-    """SQL from a lane to USAGE, ``rule`` (the first reason, or NULL) and ``detail``.
+def _rules(day: date) -> str:
+    """SQL from candidates to USAGE, ``rule`` (the first reason, or NULL) and ``detail``.
 
     Args:
-        lane: SQL with ``line_number``, ``broken``, the strings, of every number ``<name>_amount``
-            and, at least if that is NULL or negative, the number as text, and ``plain_ts``, the
-            time or NULL if ``ts`` has to be looked at.
-        rest: expressions over the lane's columns, separated by commas, that spell all metadata and
-            unknown keys.
         day: the delivery day.
     """
     this_day = f"date '{day.isoformat()}'"
@@ -568,6 +732,7 @@ def _rules(lane: str, rest: str, day: date) -> str:
         f"when {name} is null {only} then 'missing_{name}'" for name, only in _REQUIRED
     )
     strings = ", ".join(f"nullif({name}, '') as {name}" for name in _STRINGS if name != "kind")
+    amounts = ", ".join(f"try_cast({name} as decimal(18, 6)) as {name}_amount" for name in _NUMBERS)
     return f"""
         select
             event_id,
@@ -585,11 +750,7 @@ def _rules(lane: str, rest: str, day: date) -> str:
             gpu_type,
             model_family,
             energy_cost_amount as energy_cost,
-            md5(concat(
-                kind, ' ', meter, ' ', quantity_amount, ' ', epoch_us(ts_utc), ' ',
-                coalesce(strlen(corrects_event_id), 0), ' ', corrects_event_id,
-                strlen(customer_id), ' ', customer_id, {rest}
-            )) as payload_hash,
+            payload_rest,
             rule,
             {_detail(day)} as detail
         from (
@@ -611,14 +772,10 @@ def _rules(lane: str, rest: str, day: date) -> str:
                     select
                         *,
                         case
-                            when plain_ts is not null then plain_ts
                             when regexp_full_match(ts, '{_TIME}')
                                 then make_timestamp(epoch_us(try_cast(upper(ts) as timestamptz)))
                         end as ts_utc,
-                        case
-                            when plain_ts is not null then true
-                            else ts[-1] in ('Z', 'z') or ts[-6] in ('+', '-')
-                        end as has_offset,
+                        ts[-1] in ('Z', 'z') or ts[-6] in ('+', '-') as has_offset,
                         case
                             when duration_s_amount is not null
                                 then (
@@ -632,8 +789,9 @@ def _rules(lane: str, rest: str, day: date) -> str:
                             * replace (
                                 coalesce(nullif(kind, ''), 'usage') as kind,
                                 {strings}
-                            )
-                        from ({lane})
+                            ),
+                            {amounts}
+                        from candidates
                     )
                 )
             )
@@ -662,10 +820,6 @@ def _detail(day: date) -> str:
     """
 
 
-def _amount(name: str) -> str:
-    return f"try_cast({name} as decimal(18, 6))"
-
-
 def _malformed() -> str:
     """The branches of a CASE that says what is malformed in a row's values, in words."""
     branches = ["when broken is not null then broken"]
@@ -690,16 +844,6 @@ def _malformed() -> str:
         "a time as in RFC 3339",
     )
     return " ".join(branches)
-
-
-# The lane of what is parsed line by line.
-_CANDIDATE_LANE = f"""
-    select
-        *,
-        {", ".join(f"{_amount(name)} as {name}_amount" for name in _NUMBERS)},
-        null::timestamp as plain_ts
-    from piece
-"""
 
 
 def _sql_strings(values: Iterable[str]) -> str:

@@ -47,7 +47,7 @@ USAGE = pa.schema(
         ("gpu_type", pa.string()),
         ("model_family", pa.string()),
         ("energy_cost", AMOUNT),
-        ("payload_hash", pa.string()),
+        ("payload_rest", pa.string()),
         ("raw", pa.string()),
     ]
 )
@@ -149,37 +149,15 @@ class Delivery:
         )
 
 
+def usage_folder(landing: Path, usage_day: date) -> Path:
+    """Where all rows lie that were used on one day; only there if there are any."""
+    return landing / "usage" / f"usage_day={usage_day.isoformat()}"
+
+
 def usage_part(landing: Path, usage_day: date, delivery_day: date) -> Path:
     """Where the rows of one delivery lie that were used on one day."""
-    return (
-        landing
-        / "usage"
-        / f"usage_day={usage_day.isoformat()}"
-        / f"delivery_day={delivery_day.isoformat()}"
-        / "part.parquet"
-    )
-
-
-def prepare_landing(landing: Path) -> None:
-    """Make sure that every glob over the landing finds at least one file, typed if empty."""
-    epoch = date(1970, 1, 1)
-    empty: dict[Path, pa.Schema] = {
-        usage_part(landing, epoch, epoch): USAGE,
-        landing / "rejected/usage/none.parquet": REJECTED,
-        landing / "touched/usage/none.parquet": TOUCHED,
-        landing / "collisions/usage/none.parquet": COLLISIONS,
-        landing / "deliveries/usage/none.parquet": DELIVERIES,
-    }
-    for feed, (snapshot, schema) in SNAPSHOTS.items():
-        empty[landing / snapshot] = schema
-        empty[landing / f"rejected/{feed}/all.parquet"] = REJECTED
-        empty[landing / f"deliveries/{feed}/all.parquet"] = DELIVERIES
-    for path, schema in empty.items():
-        if not path.exists():
-            with staging(landing, "prepare") as stage:
-                staged = stage / "empty.parquet"
-                write_table(schema.empty_table(), staged)
-                put(staged, path)
+    delivery = f"delivery_day={delivery_day.isoformat()}"
+    return usage_folder(landing, usage_day) / delivery / "part.parquet"
 
 
 @contextmanager
@@ -214,7 +192,7 @@ class TableWriter:
     """Writes one Parquet file in pieces, zstd-compressed, and flushes it to disk on close."""
 
     # Columns whose values hardly ever repeat: a dictionary would only be built to be dropped.
-    _DISTINCT = frozenset({"event_id", "line_number", "payload_hash", "raw"})
+    _DISTINCT = frozenset({"event_id", "line_number", "raw"})
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path

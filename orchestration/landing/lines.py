@@ -5,7 +5,7 @@ What a line says is the business of the modules that read one feed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -81,14 +81,14 @@ def read_lines(stream: Stream, piece_bytes: int = PIECE_BYTES) -> Iterator[Lines
             yield Lines(LINES.empty_table(), [too_long], None)
             line_number, rest, dropped = line_number + 1, b"", 0
         end = data.rfind(b"\n") + 1
-        whole, rest = (rest + data[:end], data[end:]) if end else (b"", rest + data)
+        begun, rest = rest, data[end:] if end else rest + data
         if len(rest) > MAX_LINE_BYTES:
             dropped += len(rest) - MAX_LINE_BYTES - 1
             rest = rest[: MAX_LINE_BYTES + 1]
-        del data
-        if whole:
-            yield from _split(whole, line_number, ended=True)
-            line_number += whole.count(b"\n")
+        if end:
+            whole = b"".join((begun, memoryview(data)[:end]))
+            del data, begun
+            line_number += yield from _split(whole, line_number, ended=True)
     if dropped:
         too_long = _too_long(line_number, rest, len(rest) + dropped)
         yield Lines(LINES.empty_table(), [too_long], rest)
@@ -110,15 +110,21 @@ def _too_long(line_number: int, beginning: bytes, size: int) -> Unreadable:
     )
 
 
-def _split(data: bytes, first_number: int, *, ended: bool) -> Iterator[Lines]:
-    """Lines of a text, from few enough delivered ones at a time, the blank ones dropped."""
+def _split(data: bytes, first_number: int, *, ended: bool) -> Generator[Lines, None, int]:
+    """Lines of a text, from few enough delivered ones at a time, the blank ones dropped.
+
+    Returns how many line ends there are.
+    """
     unended = None if ended else data.rpartition(b"\n")[2].removesuffix(b"\r")
     try:
         text = _text(data)
     except pa.ArrowInvalid:
+        ends = data.count(b"\n")
         parts = _decoded(data, first_number)
     else:
-        parts = _sliced(text, data, first_number)
+        lines = pc.split_pattern(text, "\n").values
+        ends = len(lines) - 1
+        parts = _sliced(lines, data, first_number)
     waiting: Lines | None = None
     for table, unreadable in parts:
         if waiting:
@@ -126,16 +132,22 @@ def _split(data: bytes, first_number: int, *, ended: bool) -> Iterator[Lines]:
         waiting = Lines(table, unreadable, None)
     if waiting:
         yield replace(waiting, unended=unended)
+    return ends
 
 
 def _sliced(
-    text: pa.StringArray, data: bytes, first_number: int
+    lines: pa.StringArray, data: bytes, first_number: int
 ) -> Iterator[tuple[pa.Table, list[Unreadable]]]:
     """The lines of a text that is UTF-8, and those that are too long."""
-    lines = pc.split_pattern(text, "\n").values
     numbers = pa.arange(first_number, first_number + len(lines))
     kept = pa.table([numbers, lines], schema=LINES)
-    kept = kept.filter(pc.not_equal(pc.utf8_trim_whitespace(lines), ""))
+    if lines and not lines[-1].as_py():
+        # Behind the last line end.
+        kept = kept.slice(0, len(lines) - 1)
+    begins_black = pc.match_substring_regex(kept["line"], "^[!-~]")
+    if not pc.all(begins_black, min_count=0).as_py():
+        is_blank = pc.equal(pc.utf8_trim_whitespace(kept["line"]), "")
+        kept = kept.filter(pc.invert(is_blank))
     if b"\r" in data:
         stripped = pc.replace_substring_regex(kept["line"], "\r$", "")
         kept = kept.set_column(1, "line", stripped)

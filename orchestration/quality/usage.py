@@ -72,7 +72,7 @@ _REQUIRED = (
     "start_us",
     "duration_us",
     "cluster",
-    "payload_hash",
+    "payload_rest",
 )
 
 _HAD = """

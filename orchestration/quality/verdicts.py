@@ -17,7 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestration.landing.files import SNAPSHOTS, landed_delivery, prepare_landing, put
+from orchestration.landing import prepare_landing
+from orchestration.landing.files import SNAPSHOTS, landed_delivery, put
 from orchestration.plan import BilledState, RunPlan
 from orchestration.quality.data_docs import write_data_docs
 from orchestration.quality.gate import FeedKey

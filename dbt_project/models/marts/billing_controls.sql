@@ -132,15 +132,16 @@ curable_share as (
 event_minutes as (
 
     select
-        events.usage_day,
-        events.gpu_minutes_micro as minutes_micro
-    from {{ ref('stg_usage_events') }} as events
-    left join {{ ref('int_repeated_events') }} as repeated
-        on
-            events.usage_day = repeated.usage_day
-            and events.delivery_day = repeated.delivery_day
-            and events.line_number = repeated.line_number
-    where repeated.line_number is null
+        usage_day,
+        gpu_minutes_micro as minutes_micro
+    from {{ ref('stg_usage_events') }}
+
+    union all
+
+    select
+        usage_day,
+        -gpu_minutes_micro as minutes_micro
+    from {{ ref('int_repeated_events') }}
 
     union all
 

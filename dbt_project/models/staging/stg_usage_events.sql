@@ -1,13 +1,6 @@
 {# Only the days this run rebuilds: the landed Parquet is the record, the warehouse keeps no copy. #}
 with
 
-landed as (
-
-    select * from {{ landed('usage_events') }}
-    where usage_day in ({{ touched_days() }})
-
-),
-
 typed as (
 
     select
@@ -19,7 +12,10 @@ typed as (
         cluster,
         gpu_type,
         coalesce(model_family, 'unspecified') as model_family,
-        payload_hash,
+
+        ---------- what else was delivered
+        model_family as delivered_model_family,
+        payload_rest,
 
         ---------- where it was delivered
         cast(delivery_day as date) as delivery_day,
@@ -35,7 +31,7 @@ typed as (
         meter,
         {{ to_micro('quantity') }} as quantity_micro,
         {{ to_micro('energy_cost') }} as metered_energy_cost_micro
-    from landed
+    from {{ landed_usage() }} as landed_rows
 
 )
 

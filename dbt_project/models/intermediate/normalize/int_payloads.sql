@@ -38,9 +38,8 @@ select
     lines.line_number,
     landed_rows.raw
 from lines
-inner join {{ landed('usage_events') }} as landed_rows
+inner join {{ landed_usage('run_neighbour_days') }} as landed_rows
     on
-        landed_rows.usage_day in ({{ touched_days('run_neighbour_days') }})
-        and lines.usage_day = cast(landed_rows.usage_day as date)
+        lines.usage_day = cast(landed_rows.usage_day as date)
         and lines.delivery_day = cast(landed_rows.delivery_day as date)
         and lines.line_number = landed_rows.line_number

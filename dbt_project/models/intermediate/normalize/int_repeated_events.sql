@@ -4,6 +4,11 @@
     All other rows are the first of their id. Only these days are in the table; it is the working set
     of a run, not a history.
 #}
+{# Two deliveries of an id are the same if all of this is. #}
+{%- set payload = [
+    'kind', 'corrects_event_id', 'customer_id', 'meter', 'quantity_micro', 'used_at', 'cluster', 'gpu_type',
+    'delivered_model_family', 'payload_rest'
+] %}
 with
 
 {# Ids that were landed under two usage days; landing lists them, so no other id is looked up. #}
@@ -41,17 +46,16 @@ ranked as (
         events.event_id,
         events.delivery_day,
         events.line_number,
-        events.payload_hash,
-        row_number() over same_id as delivery_rank,
-        first_value(events.payload_hash) over same_id as kept_payload_hash,
-        first_value(events.delivery_day) over same_id as first_delivery_day,
-        first_value(events.line_number) over same_id as first_line_number
+        events.gpu_minutes_micro,
+        {%- for column in payload %}
+            events.{{ column }},
+        {%- endfor %}
+        row_number() over (
+            partition by events.usage_day, events.event_id order by events.delivery_day, events.line_number
+        ) as delivery_rank
     from {{ ref('stg_usage_events') }} as events
     inner join contested_ids
         on events.usage_day = contested_ids.usage_day and events.event_id = contested_ids.event_id
-    window same_id as (
-        partition by events.usage_day, events.event_id order by events.delivery_day, events.line_number
-    )
 
 ),
 
@@ -62,10 +66,8 @@ elsewhere as (
         cast(landed_rows.usage_day as date) as usage_day,
         cast(landed_rows.delivery_day as date) as delivery_day,
         landed_rows.line_number
-    from {{ landed('usage_events') }} as landed_rows
-    where
-        landed_rows.usage_day in ({{ touched_days('run_neighbour_days') }})
-        and landed_rows.event_id in (select event_id from collided_ids)
+    from {{ landed_usage('run_neighbour_days') }} as landed_rows
+    where landed_rows.event_id in (select event_id from collided_ids)
 
 ),
 
@@ -101,14 +103,22 @@ select
     ranked.usage_day,
     ranked.delivery_day,
     ranked.line_number,
+    ranked.gpu_minutes_micro,
     case
-        when claimed_elsewhere.event_id is null and ranked.payload_hash = ranked.kept_payload_hash then 'duplicate'
+        when
+            claimed_elsewhere.event_id is null
+            {%- for column in payload %}
+            and ranked.{{ column }} is not distinct from firsts.{{ column }}
+            {%- endfor %}
+            then 'duplicate'
         else 'conflict'
     end as status,
-    coalesce(claimed_elsewhere.kept_usage_day, ranked.usage_day) as kept_usage_day,
-    coalesce(claimed_elsewhere.delivery_day, ranked.first_delivery_day) as kept_delivery_day,
-    coalesce(claimed_elsewhere.line_number, ranked.first_line_number) as kept_line_number
+    coalesce(claimed_elsewhere.kept_usage_day, firsts.usage_day) as kept_usage_day,
+    coalesce(claimed_elsewhere.delivery_day, firsts.delivery_day) as kept_delivery_day,
+    coalesce(claimed_elsewhere.line_number, firsts.line_number) as kept_line_number
 from ranked
+inner join ranked as firsts
+    on ranked.usage_day = firsts.usage_day and ranked.event_id = firsts.event_id and firsts.delivery_rank = 1
 left join claimed_elsewhere
     on ranked.usage_day = claimed_elsewhere.usage_day and ranked.event_id = claimed_elsewhere.event_id
 where ranked.delivery_rank > 1 or claimed_elsewhere.event_id is not null
