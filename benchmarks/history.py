@@ -38,8 +38,8 @@ NIGHTS = 3
 CUSTOMERS = 500
 SLICES = 8
 """Slices of use of one customer on one day."""
-LATE, REPEATED, ADJUSTED = 0.1, 0.05, 0.001
-"""Shares of slices that come one to ten days late, twice, and after their cycle has closed."""
+LATE, REPEATED = 0.1, 0.05
+"""Shares of slices that come one to ten days late, and twice: in either books a night touches as much."""
 OLD = 10
 """The usage day that comes late: the eleventh of the books."""
 AGAIN = 25
@@ -135,12 +135,7 @@ def _deliveries(customers: int, days: int) -> Iterator[tuple[int, list[str]]]:
         for customer in range(customers):
             for number in range(SLICES):
                 line = _slice(customer, day, number, random)
-                chance = random.random()
-                delay = 0
-                if chance < ADJUSTED:
-                    delay = random.randrange(40, 60)
-                elif chance < LATE:
-                    delay = random.randrange(1, 11)
+                delay = random.randrange(1, 11) if random.random() < LATE else 0
                 waiting.setdefault(used + delay, []).append(line)
                 if random.random() < REPEATED:
                     waiting.setdefault(used + delay, []).append(line)

@@ -575,6 +575,8 @@ def _spelled_floats(values: pa.FloatingPointArray) -> pa.StringArray:
 def _short_float(value: float) -> str | None:
     """A float as repr() has it, never -0.0; None if it has more digits than every float keeps."""
     spelled = repr(value + 0.0)
+    if len(spelled) <= _FLOAT_DIGITS:
+        return spelled
     digits = spelled.partition("e")[0].replace(".", "").strip("-0")
     return spelled if len(digits) <= _FLOAT_DIGITS else None
 
