@@ -94,6 +94,23 @@ def test_only_the_months_that_changed_are_written_again(settings, night):
     assert ("e",) in {row[1:2] for row in rows(settings, second)}
 
 
+def test_a_month_that_may_have_changed_and_did_not_is_taken_over(settings, night):
+    """Method: rows are put in another order; then two texts change places, which no sum tells."""
+    first = published(settings)
+    turned = "create or replace table usage as from usage order by who desc"
+    second = night("2026-01", "2026-02", sql=turned)
+    assert inode(second, "2026-01") == inode(first, "2026-01")
+    assert inode(second, "2026-02") == inode(first, "2026-02")
+    assert inode(second, "undated") == inode(first, "undated")
+    rows(settings, second)
+    swapped = (
+        "update usage set who = case who when 'a' then 'b' else 'a' end where who in ('a', 'b')"
+    )
+    third = night("2026-01", sql=swapped)
+    assert inode(third, "2026-01") != inode(second, "2026-01")
+    rows(settings, third)
+
+
 def test_a_month_with_other_sums_is_written_whatever_the_billing_says(settings, night):
     first = published(settings)
     second = night(sql="update usage set minutes = 9 where who = 'a'")

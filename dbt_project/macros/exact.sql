@@ -74,36 +74,39 @@ cast(cast({{ expression }} as decimal(18, 0)) * 0.01 as decimal(18, 2))
 {%- endmacro %}
 
 {#-
-    Spread `total` over the rows of `relation` in proportion to `weight`, to the last unit.
+    Spread totals over the rows of `relation` in proportion to `weight`, to the last unit.
 
     Every row gets its rounded share; what rounding leaves over goes to the largest weight (ties:
     lowest `key`), so the shares of a group always sum to its total. A group whose weights sum to
-    zero gives everything to that first row. Returns a subquery: all columns of `relation` and the
-    share as `share_as`. `total`, `weight`: integer expressions, the total alike within a group.
+    zero gives everything to that first row. `shares` names each share and the total that it is of.
+    Returns a subquery: all columns of `relation` and the shares. Totals, weight: integer
+    expressions, a total alike within a group.
 -#}
-{% macro spread(relation, total, weight, within, key, share_as) -%}
+{% macro spread(relation, shares, weight, within, key) -%}
+{%- set groups = within | join(', ') -%}
 (
     select
-        shares.*,
-        cast(rounded_share + case
-            when row_number() over (
-                partition by {{ within | join(', ') }}
-                order by abs({{ weight }}) desc, {{ key | join(', ') }}
-            ) = 1
-                then {{ total }} - sum(rounded_share) over (partition by {{ within | join(', ') }})
+        shared.*
+        {%- for share, total in shares.items() %},
+        cast(rounded_{{ share }} + case
+            when weight_rank = 1 then {{ total }} - sum(rounded_{{ share }}) over (partition by {{ groups }})
             else 0
-        end as bigint) as {{ share_as }}
+        end as bigint) as {{ share }}
+        {%- endfor %}
     from (
         select
             weighted.*,
-            coalesce({{ divide_rounded(wide(total) ~ ' * ' ~ weight, 'nullif(weight_total, 0)') }}, 0) as rounded_share
+            row_number() over (partition by {{ groups }} order by abs({{ weight }}) desc, {{ key | join(', ') }}) as weight_rank
+            {%- for share, total in shares.items() %},
+            coalesce({{ divide_rounded(wide(total) ~ ' * ' ~ weight, 'nullif(weight_total, 0)') }}, 0) as rounded_{{ share }}
+            {%- endfor %}
         from (
             select
                 spread_rows.*,
-                sum({{ wide(weight) }}) over (partition by {{ within | join(', ') }}) as weight_total
+                sum({{ wide(weight) }}) over (partition by {{ groups }}) as weight_total
             from {{ relation }} as spread_rows
         ) as weighted
-    ) as shares
+    ) as shared
 )
 {%- endmacro %}
 

@@ -36,6 +36,14 @@ case when {{ value }} is not null then to_json(named_struct('{{ name }}', {{ val
 case when {{ text }} is not null then try_parse_json({{ text }}) is not null and {{ text }} like '{{ '{%}' }}' end
 {%- endmacro %}
 
+{#- For the tests of the mart that look at one row at a time: the charges that this run worked out anew. -#}
+{% macro rebuilt_charges() -%}
+(
+    select * from {{ ref('focus_cost_and_usage') }}
+    where right(InvoiceId, 10) in (select cast(cycle_start as varchar(10)) from {{ ref('int_focus_cycles') }})
+)
+{%- endmacro %}
+
 {#-
     For the tests of the mart: every charge that belongs to something paid ahead (or, for overage, in
     arrears), what that whole is, and how many of its units the charge buys or uses. A rollover is the

@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from orchestration.gauges import words
+from orchestration.gauges import marks, words
 from orchestration.gauges.charts import (
     NARROW,
     WIDE,
@@ -161,6 +161,14 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {
+        "on": marks.on,
+        "credits": marks.figure,
+        "figure": marks.figure,
+        "name": marks.name,
+        "chart": marks.chart,
+        "swatch": marks.swatch,
+    }
     environment.filters |= {
         "amount": words.amount,
         "percent": words.percent,

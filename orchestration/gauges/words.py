@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from datetime import date, datetime
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
+from functools import cache
 
 from orchestration.gauges.projection import LEAST_DAYS
 from orchestration.gauges.read_models import Alert, Gauge, State
@@ -50,6 +51,7 @@ def percent(share: Decimal) -> str:
     return f"{text}{_NO_BREAK}%"
 
 
+@cache
 def day(moment: date) -> str:
     """A day for people, without a locale."""
     return f"{moment.day}{_NO_BREAK}{moment:%b} {moment.year}"

@@ -53,7 +53,7 @@ select
     x_ChargeId,
     PricingQuantity * PricingCurrencyContractedUnitPrice,
     PricingCurrencyEffectiveCost
-from {{ ref('focus_cost_and_usage') }}
+from {{ rebuilt_charges() }} as rebuilt
 where
     ChargeCategory = 'Usage'
     and PricingCurrency = 'GPC'

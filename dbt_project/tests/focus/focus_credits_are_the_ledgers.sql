@@ -118,5 +118,5 @@ select
     x_ChargeId,
     x_PostedOn,
     PricingCurrencyEffectiveCost + x_CreditDelta
-from {{ ref('focus_cost_and_usage') }}
+from {{ rebuilt_charges() }} as rebuilt
 where ChargeCategory = 'Usage' and x_CreditLotId is not null and PricingCurrencyEffectiveCost <> -x_CreditDelta

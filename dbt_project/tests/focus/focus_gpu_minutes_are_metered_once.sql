@@ -33,7 +33,7 @@ select
     cast(ChargePeriodStart as date),
     ConsumedQuantity,
     null
-from {{ ref('focus_cost_and_usage') }}
+from {{ rebuilt_charges() }} as rebuilt
 where
     (ConsumedQuantity is not null) <> (ChargeCategory = 'Usage')
     or (ConsumedUnit is not null) <> (ChargeCategory = 'Usage')

@@ -7,7 +7,7 @@ select
     ChargeCategory,
     BilledCost,
     EffectiveCost
-from {{ ref('focus_cost_and_usage') }}
+from {{ rebuilt_charges() }} as rebuilt
 where
     case
         when ChargeCategory = 'Purchase' then EffectiveCost <> 0 or PricingCurrencyEffectiveCost <> 0

@@ -9,7 +9,7 @@ select
     ListCost,
     ContractedUnitPrice,
     ContractedCost
-from {{ ref('focus_cost_and_usage') }}
+from {{ rebuilt_charges() }} as rebuilt
 where
     abs(coalesce(PricingQuantity * ListUnitPrice, BilledCost) - ListCost) > 0.000000001 * greatest(abs(ListCost), 1)
     or abs(coalesce(PricingQuantity * ContractedUnitPrice, BilledCost) - ContractedCost)

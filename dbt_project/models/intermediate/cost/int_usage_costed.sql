@@ -163,11 +163,10 @@ allocated as (
 
     select * from {{ spread(
         relation='carried',
-        total='allocated_cost_micro',
+        shares={'share_micro': 'allocated_cost_micro'},
         weight='carried_minutes_micro',
         within=['usage_day', 'cluster', 'accelerator', 'carrier_group'],
-        key=['customer_id', 'model_family', 'posting_date'],
-        share_as='share_micro'
+        key=['customer_id', 'model_family', 'posting_date']
     ) }} as spread_rows
 
 ),

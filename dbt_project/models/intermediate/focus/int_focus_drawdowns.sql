@@ -223,9 +223,8 @@ dedicated_rows as (
 dedicated_shares as (
 
     select * from {{ spread(
-        relation='dedicated_rows', total='day_units_micro', weight='gpu_minutes_micro',
-        within=['subscription_id', 'posting_date'], key=['usage_day', 'accelerator', 'model_family'],
-        share_as='units_micro'
+        relation='dedicated_rows', shares={'units_micro': 'day_units_micro'}, weight='gpu_minutes_micro',
+        within=['subscription_id', 'posting_date'], key=['usage_day', 'accelerator', 'model_family']
     ) }} as spread_rows
 
 ),
@@ -330,7 +329,7 @@ select
     list_whole_pico,
     whole_micro
 from {{ spread(
-    relation='parts', total='gpu_minutes_micro', weight='drawn_micro',
+    relation='parts', shares={'consumed_micro': 'gpu_minutes_micro'}, weight='drawn_micro',
     within=['customer_id', 'posting_date', 'usage_day', 'cluster', 'accelerator', 'model_family'],
-    key=['part_number'], share_as='consumed_micro'
+    key=['part_number']
 ) }} as spread_rows

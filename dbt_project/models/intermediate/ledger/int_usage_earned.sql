@@ -245,20 +245,22 @@ totals as (
 {%- set row_key = ['usage_day', 'cluster', 'accelerator', 'model_family'] -%}
 {%- set day_group = ['customer_id', 'posting_date'] -%}
 {%- set spreads = [
-    ('burned_micro', 'day_burned_micro', 'credits_micro', day_group),
-    ('overage_micro', 'day_overage_micro', 'credits_micro', day_group),
-    ('burn_revenue_micro', 'day_burn_revenue_micro', 'credits_micro', day_group),
-    ('overage_revenue_micro', 'day_overage_revenue_micro', 'credits_micro', day_group),
-    ('burst_revenue_micro', 'day_burst_revenue_micro', 'credits_micro', day_group + ['adjustment_group']),
-    ('energy_revenue_micro', 'cycle_energy_revenue_micro', 'energy_weight_micro',
+    ('by_credits', {
+        'burned_micro': 'day_burned_micro',
+        'overage_micro': 'day_overage_micro',
+        'burn_revenue_micro': 'day_burn_revenue_micro',
+        'overage_revenue_micro': 'day_overage_revenue_micro',
+    }, 'credits_micro', day_group),
+    ('by_burst', {'burst_revenue_micro': 'day_burst_revenue_micro'}, 'credits_micro', day_group + ['adjustment_group']),
+    ('by_energy', {'energy_revenue_micro': 'cycle_energy_revenue_micro'}, 'energy_weight_micro',
         ['customer_id', 'cycle_start', 'plan_sku', 'dedicated_group']),
-    ('dedicated_revenue_micro', 'day_dedicated_revenue_micro', 'dedicated_weight_micro',
+    ('by_minutes', {'dedicated_revenue_micro': 'day_dedicated_revenue_micro'}, 'dedicated_weight_micro',
         ['customer_id', 'posting_date', 'cluster', 'dedicated_group']),
 ] %}
-{%- set stage = namespace(name='totals') %}
-{%- for share, total, weight, within in spreads %}
+{%- set stage = namespace(name='totals', shares=[]) %}
+{%- for name, shares, weight, within in spreads %}
 
-    spread_{{ share }} as (
+    {{ name }} as (
 
         select
             customer_id,
@@ -283,10 +285,6 @@ totals as (
             amortized_cost_micro,
             is_cost_complete,
             plan_sku,
-            day_burned_micro,
-            day_burn_revenue_micro,
-            day_overage_micro,
-            day_overage_revenue_micro,
             day_burst_revenue_micro,
             cycle_energy_revenue_micro,
             day_dedicated_revenue_micro,
@@ -294,16 +292,15 @@ totals as (
             dedicated_weight_micro,
             dedicated_group,
             adjustment_group,
-            {%- for earlier in spreads[:loop.index0] %}
-                {{ earlier[0] }},
+            {%- for earlier in stage.shares %}
+                {{ earlier }},
             {%- endfor %}
-            {{ share }}
-        from {{ spread(
-        relation=stage.name, total=total, weight=weight, within=within, key=row_key, share_as=share
-    ) }} as spread_rows
+            {{ shares | join(', ') }}
+        from {{ spread(relation=stage.name, shares=shares, weight=weight, within=within, key=row_key) }} as spread_rows
 
     ),
-    {%- set stage.name = 'spread_' ~ share %}
+    {%- set stage.name = name %}
+    {%- set stage.shares = stage.shares + (shares | list) %}
 {%- endfor %}
 
 {# Which columns go out; the totals stay inside. #}
