@@ -52,7 +52,7 @@ landed as (
         coalesce(gpu_type, '') as gpu_type,
         coalesce(model_family, 'unspecified') as model_family,
         start_us, duration_us, meter,
-        (quantity::decimal(30, 6) * 1000000)::bigint as quantity_micro,
+        quantity_micro,
         (delivery_day - date '2000-01-01')::bigint * 4294967296 + line_number as line
     from read_parquet($landed, hive_partitioning = false)
 ),

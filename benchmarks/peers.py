@@ -28,7 +28,7 @@ _GROUP = ["customer_id", "usage_day", "delivery_day", "cluster", "gpu_type", "mo
 _KEYS = ["customer_id", "usage_day", "posting_date", "cluster", "accelerator", "model_family"]
 _READ = [
     *("event_id", "usage_day", "delivery_day", "line_number", "customer_id", "cluster"),
-    *("gpu_type", "model_family", "meter", "quantity"),
+    *("gpu_type", "model_family", "meter", "quantity_micro"),
 ]
 _PER_MINUTE = {"gpu_second": 60, "gpu_millisecond": 60_000}
 _NEVER = date(9999, 12, 31)
@@ -54,21 +54,13 @@ def posting_date(job: Job, anchor: int, usage_day: date, delivery_day: date) -> 
 def with_pandas(job: Job) -> None:
     """pandas, on columns that pyarrow has read."""
     import pandas as pd
-    import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.dataset as ds
 
-    landed = ds.dataset(job.landed, format="parquet").to_table(columns=_READ)
-    million = pa.scalar(Decimal(_MICRO), pa.decimal128(7, 0))
-    quantity = pc.multiply(landed["quantity"].cast(pa.decimal128(24, 6)), million)
-    landed = landed.set_column(
-        landed.schema.get_field_index("quantity"), "quantity", quantity.cast(pa.int64())
-    )
-    events = landed.to_pandas()
-    del landed, quantity
+    events = ds.dataset(job.landed, format="parquet").to_table(columns=_READ).to_pandas()
     events = events.sort_values(["delivery_day", "line_number"])
     events = events.drop_duplicates(["usage_day", "event_id"])
-    minutes = events["quantity"].where(events["meter"] != "gpu_hour", events["quantity"] * 60)
+    quantity = events["quantity_micro"]
+    minutes = quantity.where(events["meter"] != "gpu_hour", quantity * 60)
     for meter, divisor in _PER_MINUTE.items():
         rounded = (2 * minutes + divisor) // (2 * divisor)
         minutes = minutes.where(events["meter"] != meter, rounded)
@@ -152,7 +144,7 @@ def with_polars(job: Job) -> None:
     """polars, lazily and streaming."""
     import polars as pl
 
-    quantity = (pl.col("quantity").cast(pl.Decimal(38, 6)) * _MICRO).cast(pl.Int64)
+    quantity = pl.col("quantity_micro")
     by_meter = pl.when(pl.col("meter") == "gpu_hour").then(quantity * 60)
     for meter, divisor in _PER_MINUTE.items():
         rounded = (2 * quantity + divisor) // (2 * divisor)
@@ -160,7 +152,7 @@ def with_polars(job: Job) -> None:
     events = pl.scan_parquet(job.landed, hive_partitioning=False).select(_READ)
     # The first delivery is the smallest pair of day and line, found while grouping.
     first = pl.struct("delivery_day", "line_number")
-    columns = ["customer_id", "cluster", "gpu_type", "model_family", "meter", "quantity"]
+    columns = ["customer_id", "cluster", "gpu_type", "model_family", "meter", "quantity_micro"]
     kept = events.group_by("usage_day", "event_id").agg(
         pl.col("delivery_day", *columns).sort_by(first).first()
     )
@@ -271,11 +263,11 @@ def with_spark(job: Job) -> None:
     def seed(name: str) -> Any:
         return spark.read.csv(f"{job.seeds}/{name}.csv", header=True)
 
-    quantity = (f.col("quantity").cast("decimal(30,6)") * _MICRO).cast("bigint")
+    quantity = f.col("quantity_micro")
     minutes = f.when(f.col("meter") == "gpu_hour", quantity * 60)
     for meter, divisor in _PER_MINUTE.items():
         minutes = minutes.when(
-            f.col("meter") == meter, f.expr(f"(2 * micro + {divisor}) div {2 * divisor}")
+            f.col("meter") == meter, f.expr(f"(2 * quantity_micro + {divisor}) div {2 * divisor}")
         )
     same_id = Window.partitionBy("usage_day", "event_id").orderBy("delivery_day", "line_number")
     used = (
@@ -283,8 +275,7 @@ def with_spark(job: Job) -> None:
         .select(*_READ)
         .withColumn("number", f.row_number().over(same_id))
         .where("number = 1")
-        .withColumn("micro", quantity)
-        .withColumn("minutes", minutes.otherwise(f.col("micro")))
+        .withColumn("minutes", minutes.otherwise(quantity))
         .withColumn("gpu_type", f.coalesce("gpu_type", f.lit("")))
         .withColumn("model_family", f.coalesce("model_family", f.lit("unspecified")))
         .groupBy(*_GROUP)

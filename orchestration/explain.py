@@ -1470,7 +1470,7 @@ keys as (
 landed as (
 
     select
-        event_id, kind, corrects_event_id, customer_id, meter, quantity, usage_day, delivery_day,
+        event_id, kind, corrects_event_id, customer_id, meter, quantity_micro, usage_day, delivery_day,
         line_number, cluster, coalesce(gpu_type, '') as gpu_type,
         coalesce(model_family, 'unspecified') as model_family
     from read_parquet($files, hive_partitioning = false)
@@ -1503,8 +1503,7 @@ billed as (
         case
             when gpu_type = '' then clusters.default_accelerator
             else coalesce(named.accelerator, aliases.accelerator)
-        end as accelerator,
-        cast(cast(quantity as decimal(38, 6)) * 1000000 as hugeint) as quantity_in_micro
+        end as accelerator
     from first_deliveries
     inner join customers using (customer_id)
     inner join clusters using (cluster)
@@ -1535,13 +1534,13 @@ select
     billed.kind,
     billed.corrects_event_id,
     billed.meter,
-    billed.quantity,
+    billed.quantity_micro,
     case billed.meter
-        when 'gpu_minute' then quantity_in_micro
-        when 'gpu_hour' then quantity_in_micro * 60
-        when 'gpu_second' then sign(quantity_in_micro) * ((2 * abs(quantity_in_micro) + 60) // 120)
+        when 'gpu_minute' then quantity_micro
+        when 'gpu_hour' then quantity_micro * 60
+        when 'gpu_second' then sign(quantity_micro) * ((2 * abs(quantity_micro) + 60) // 120)
         when 'gpu_millisecond' then
-            sign(quantity_in_micro) * ((2 * abs(quantity_in_micro) + 60000) // 120000)
+            sign(quantity_micro) * ((2 * abs(quantity_micro) + 60000) // 120000)
     end as gpu_minutes_micro
 from billed
 inner join keys

@@ -500,7 +500,7 @@ def test_partitions_are_called_by_days_only():
 
 
 def test_texts_reach_the_models_as_data():
-    """Nothing that a query found is put into SQL but days (macro touched_days, clear_partitions)."""
+    """Nothing that a query found is put into SQL but days (touched_days, landed_usage, clear_partitions)."""
     results = {
         f"{path.name}: {line.strip()}"
         for path in DBT_PROJECT_DIR.rglob("*.sql")
@@ -509,6 +509,8 @@ def test_texts_reach_the_models_as_data():
     }
     assert results == {
         'run_window.sql: {%- do listed.append("date \'" ~ row[0] ~ "\'") -%}',
+        "run_window.sql: {%- for row in run_query(query).rows -%}{%- do listed.append(row[0]) -%}"
+        "{%- endfor -%}",
         "run_window.sql: {%- for row in rows %} partition ({{ key }} = '{{ row[0] }}')"
         "{{ ',' if not loop.last }}{% endfor %}",
     }

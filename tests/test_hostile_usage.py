@@ -225,7 +225,7 @@ def check(feed: Feed, content: bytes) -> None:
         assert row["raw"] == text
         assert row.get("reason") == expected[0], (text[:500], row.get("detail"))
         if expected[0] is None:
-            assert row["quantity"] == expected[1]
+            assert row["quantity_micro"] == expected[1].scaleb(6)
             assert row["ts"] == expected[2]
             assert row["usage_day"] == expected[2].date()
             assert 0 <= row["start_us"] + row["duration_us"] <= 86_400_000_000

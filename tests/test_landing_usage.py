@@ -130,7 +130,7 @@ def test_a_row_lands_with_all_its_columns(feed):
         "corrects_event_id": None,
         "customer_id": "acme",
         "meter": "gpu_minute",
-        "quantity": Decimal("1.500000"),
+        "quantity_micro": 1_500_000,
         "ts": datetime(2026, 1, 30, 8, 0, 0, 250000),
         "usage_day": date(2026, 1, 30),
         "delivery_day": DAY,
@@ -140,7 +140,7 @@ def test_a_row_lands_with_all_its_columns(feed):
         "cluster": "c1",
         "gpu_type": "H100",
         "model_family": None,
-        "energy_cost": Decimal("0.100000"),
+        "energy_cost_micro": 100_000,
         "payload_rest": ',.duration_s:90.0,.energy_cost:0.1,.team:"x"',
         "raw": line,
     }
@@ -217,7 +217,7 @@ def test_six_decimals_are_kept_exactly(text, kept):
     (row,) = parse(line)
 
     assert row["rule"] is None
-    assert row["quantity"] == Decimal(kept)
+    assert row["quantity_micro"] == int(Decimal(kept) * 10**6)
 
 
 @given(
@@ -230,7 +230,7 @@ def test_rounding_is_exact_for_any_number(number):
     line = json.dumps(event()).replace('"quantity": 60', f'"quantity": {number:f}')
     (row,) = parse(line)
 
-    assert row["quantity"] == number.quantize(Decimal("0.000001"), ROUND_HALF_UP)
+    assert row["quantity_micro"] == int(number.scaleb(6).to_integral_value(ROUND_HALF_UP))
 
 
 # --- reasons --------------------------------------------------------------------------------------
@@ -436,7 +436,7 @@ def test_details_say_what_was_seen():
 # --- the payload ----------------------------------------------------------------------------------
 
 PAYLOAD = (
-    *("kind", "corrects_event_id", "customer_id", "meter", "quantity", "ts"),
+    *("kind", "corrects_event_id", "customer_id", "meter", "quantity_micro", "ts"),
     *("cluster", "gpu_type", "model_family", "payload_rest"),
 )
 """The columns in which two deliveries of one id must agree to be the same."""
@@ -965,7 +965,7 @@ def test_metadata_may_be_a_map_of_strings(feed):
 
     assert feed.land().problem is None
     (row,) = feed.rows()
-    assert (row["duration_us"], row["energy_cost"]) == (3_600_000_000, Decimal("1.5"))
+    assert (row["duration_us"], row["energy_cost_micro"]) == (3_600_000_000, 1_500_000)
     assert row["gpu_type"] == "H100"
     assert [reason for _, reason, _ in feed.rejected()] == ["malformed"]
 
@@ -1075,7 +1075,7 @@ def test_the_development_feeds_land_as_expected(tmp_path):
         table = pq.ParquetFile(path).read(["event_id", *PAYLOAD])
         rows["landed"] += table.num_rows
         for row in table.to_pylist():
-            distinct[row["event_id"], *payloads([row])] = row["quantity"]
+            distinct[row["event_id"], *payloads([row])] = row["quantity_micro"]
     counts = expected["row_counts"]
     assert rows["landed"] == counts["rows"] - counts["null_quantity"]
-    assert sum(distinct.values()) == Decimal(expected["total_gpu_minutes"])
+    assert sum(distinct.values()) == Decimal(expected["total_gpu_minutes"]) * 10**6

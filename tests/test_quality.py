@@ -159,8 +159,8 @@ def nowhere(settings: Settings, column: str, value: Any, day: date = DAY) -> Non
 def rare_then_gone(settings: Settings) -> None:
     """Every row of the days before has a metered energy cost, none of the last day."""
     for back in range(1, 5):
-        nowhere(settings, "energy_cost", Decimal(1), DAY - timedelta(days=back))
-    nowhere(settings, "energy_cost", None)
+        nowhere(settings, "energy_cost_micro", 10**6, DAY - timedelta(days=back))
+    nowhere(settings, "energy_cost_micro", None)
 
 
 def unnamed_corrections(settings: Settings) -> None:
@@ -208,7 +208,7 @@ Case = tuple[FeedKey, str, Callable[[Settings], Any]]
 def cases() -> Iterator[Case]:
     """Every expectation, and a change of the landing that breaks it."""
     usage: dict[str, Callable[[Settings], Any]] = {
-        "columns_and_types": lambda s: recast(part(s), "quantity", pa.float64()),
+        "columns_and_types": lambda s: recast(part(s), "quantity_micro", pa.float64()),
         "kind_is_there": unnamed_corrections,
         "gpu_type_is_there": lambda s: nowhere(s, "gpu_type", None),
         "model_family_is_there": lambda s: nowhere(s, "model_family", None),
@@ -217,12 +217,12 @@ def cases() -> Iterator[Case]:
         "required_values_are_there": lambda s: put(part(s), "cluster", None),
         "kinds_are_known": lambda s: put(part(s), "kind", "gift"),
         "meters_are_known": lambda s: put(part(s), "meter", "gpu_day"),
-        "usage_is_not_negative": lambda s: put(part(s), "quantity", Decimal("-0.000001"), None),
+        "usage_is_not_negative": lambda s: put(part(s), "quantity_micro", -1, None),
         "corrections_name_their_event": correction,
         "rows_lie_under_their_days": lambda s: put(part(s), "usage_day", DAY - timedelta(days=1)),
         "use_is_not_ahead": lambda s: put(part(s), "usage_day", DAY + timedelta(days=1)),
         "use_is_in_reach": lambda s: put(part(s), "usage_day", DAY - timedelta(days=401)),
-        "slices_fit_the_fleet": lambda s: put(part(s), "quantity", Decimal(10**11)),
+        "slices_fit_the_fleet": lambda s: put(part(s), "quantity_micro", 10**17),
         "every_landed_row_is_there": lambda s: part(s).unlink(),
         "rows_as_usual": few_rows,
         "rows_within_limit": few_rows,
@@ -369,7 +369,7 @@ def test_an_expectation_fails_when_it_should(copy, wanted, feed, name, change):
 
 
 def test_a_finding_names_what_is_wrong_where_exactly(copy):
-    put(part(copy), "quantity", Decimal("-0.000001"), None)
+    put(part(copy), "quantity_micro", -1, None)
     [finding] = [
         f for f in judged(copy, "usage").findings if f.gate.name == "usage_is_not_negative"
     ]
@@ -377,9 +377,9 @@ def test_a_finding_names_what_is_wrong_where_exactly(copy):
 
 
 def test_a_column_of_another_type_is_named(copy):
-    recast(part(copy), "quantity", pa.float64())
+    recast(part(copy), "quantity_micro", pa.float64())
     finding = judged(copy, "usage").findings[0]
-    assert "quantity double" in finding.found
+    assert "quantity_micro double" in finding.found
     # What cannot be read is not measured.
     assert all(f.measured == 0 for f in judged(copy, "usage").findings[1:10])
 
@@ -394,7 +394,7 @@ def test_an_unreadable_file_is_named(copy):
 def test_the_largest_numbers_that_can_be_landed_are_judged(copy):
     """A bad row never stops a good one: not even by being too large to multiply."""
     huge, tiny = Decimal("999999999.999999999"), Decimal("0.000000001")
-    put(part(copy), "quantity", Decimal("999999999999.999999"), None)
+    put(part(copy), "quantity_micro", 10**18 - 1, None)
     put(part(copy), "meter", "gpu_hour", None)
     put(snapshot(copy, "energy_price"), "price_per_kwh", huge, None)
     put(snapshot(copy, "gpu_price"), "price_per_gpu_hour", huge, None)
@@ -443,8 +443,8 @@ def test_a_field_that_only_some_rows_have_may_be_missing(copy):
     rows = pq.read_metadata(part(copy)).num_rows
     for back in range(1, 5):
         day = DAY - timedelta(days=back)
-        put(usage_part(copy.landing_dir, day, day), "energy_cost", Decimal(1), rows // 3)
-    nowhere(copy, "energy_cost", None)
+        put(usage_part(copy.landing_dir, day, day), "energy_cost_micro", 10**6, rows // 3)
+    nowhere(copy, "energy_cost_micro", None)
     assert not judged(copy, "usage").stops
 
 

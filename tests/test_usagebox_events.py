@@ -76,7 +76,7 @@ def test_it_lands_with_all_its_columns():
     assert row["rule"] is None
     assert (row["kind"], row["corrects_event_id"]) == ("retraction", "e0")
     assert (row["customer_id"], row["meter"]) == ("acme", "gpu_minute")
-    assert row["quantity"] == Decimal(-1)
+    assert row["quantity_micro"] == -1_000_000
     assert row["start_us"] == 36_000_250_000
     assert row["duration_us"] == 3_600_000_000
     assert (row["cluster"], row["gpu_type"], row["model_family"]) == ("c1", "H100", None)

@@ -73,6 +73,16 @@ cast(cast({{ expression }} as decimal(22, 0)) * 0.000000000000001 as decimal(38,
 cast(cast({{ expression }} as decimal(18, 0)) * 0.01 as decimal(18, 2))
 {%- endmacro %}
 
+{#- GPU minutes, in millionths, of a delivered quantity in millionths of its unit. -#}
+{% macro gpu_minutes(meter, quantity_micro) -%}
+case {{ meter }}
+    when 'gpu_minute' then {{ quantity_micro }}
+    when 'gpu_hour' then {{ quantity_micro }} * 60
+    when 'gpu_second' then {{ divide_rounded(quantity_micro, '60') }}
+    when 'gpu_millisecond' then {{ divide_rounded(quantity_micro, '60000') }}
+end
+{%- endmacro %}
+
 {#-
     Spread totals over the rows of `relation` in proportion to `weight`, to the last unit.
 

@@ -24,14 +24,19 @@
 {%- endmacro %}
 {% macro default__landed_usage(table, days) -%}
     {%- set everything = env_var('DATA_DIR', '../data') ~ '/landing/' ~ table.identifier -%}
-    {#- This day is always there, without rows. -#}
-    {%- set listed = ['1970-01-01'] -%}
+    {#-
+        The last day first: most rows are of it, and DuckDB takes the first file's rows for a measure of
+        all when it chooses which side of a join to keep in memory.
+    -#}
+    {%- set listed = [] -%}
     {%- set query -%}
-        select distinct cast(usage_day as varchar(10)) from {{ landed(days) }} where has_usage order by 1
+        select distinct cast(usage_day as varchar(10)) from {{ landed(days) }} where has_usage order by 1 desc
     {%- endset -%}
     {%- if execute -%}
         {%- for row in run_query(query).rows -%}{%- do listed.append(row[0]) -%}{%- endfor -%}
     {%- endif -%}
+    {#- This day is always there, without rows. -#}
+    {%- do listed.append('1970-01-01') -%}
     read_parquet([
     {%- for day in listed -%}
         '{{ everything | replace("'", "''") | replace('/usage/*/', '/usage/usage_day=' ~ day ~ '/') }}'

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from orchestration.landing.files import AMOUNT, USAGE
+from orchestration.landing.files import USAGE
 from orchestration.landing.lines import LINES, Lines, Unreadable
 
 DAYS_BACK = 400
@@ -310,14 +310,14 @@ class EventParser:
         columns = {
             **text,
             "kind": kind,
-            "quantity": quantity.as_amounts(),
+            "quantity_micro": quantity.as_micro(),
             "ts": _of_words(pa.timestamp("us"), instants),
             "usage_day": _of_words(pa.date32(), days.astype(np.int32)),
             "delivery_day": pa.repeat(pa.scalar(self._day, pa.date32()), count),
             "line_number": read["line_number"],
             "start_us": _of_words(pa.int64(), start_us),
             "duration_us": _of_words(pa.int64(), np.minimum(lasts_us, _DAY_US - start_us)),
-            "energy_cost": energy_cost.as_amounts(),
+            "energy_cost_micro": energy_cost.as_micro(),
             "payload_rest": payload_rest,
             "raw": read["line"],
             "rule": pa.nulls(count, pa.string()),
@@ -475,11 +475,9 @@ class _Numbers:
             whole = np.where(is_whole, values, 0).astype(np.int64) * 1_000_000
         return cls(values, micro + whole, _flags(pc.is_null(column)), is_exact)
 
-    def as_amounts(self) -> pa.Array:
-        """The numbers as AMOUNT; NULL where there is none."""
-        words = np.empty((len(self.micro), 2), np.int64)
-        words[:, 0], words[:, 1] = self.micro, self.micro >> 63
-        return _of_words(AMOUNT, words, ~self.is_missing)
+    def as_micro(self) -> pa.Array:
+        """The numbers in millionths; NULL where there is none."""
+        return _of_words(pa.int64(), self.micro, ~self.is_missing)
 
 
 def _of_words(
@@ -742,7 +740,7 @@ def _rules(day: date) -> str:
             corrects_event_id,
             customer_id,
             meter,
-            quantity_amount as quantity,
+            {_micro("quantity_amount")} as quantity_micro,
             case when rule is null then ts_utc end as ts,
             case when rule is null then ts_utc::date end as usage_day,
             line_number,
@@ -751,7 +749,7 @@ def _rules(day: date) -> str:
             cluster,
             gpu_type,
             model_family,
-            energy_cost_amount as energy_cost,
+            {_micro("energy_cost_amount")} as energy_cost_micro,
             payload_rest,
             rule,
             {_detail(day)} as detail
@@ -799,6 +797,10 @@ def _rules(day: date) -> str:
             )
         )
     """
+
+
+def _micro(amount: str) -> str:
+    return f"({amount}::decimal(38, 6) * 1000000)::bigint"
 
 
 def _detail(day: date) -> str:

@@ -29,6 +29,7 @@ _STAGING = ".staging"
 AMOUNT = pa.decimal128(18, 6)
 PRICE = pa.decimal128(18, 9)
 
+# Quantities and money in millionths, exact whole numbers: sums of them cost nothing to speak of.
 USAGE = pa.schema(
     [
         ("event_id", pa.string()),
@@ -36,7 +37,7 @@ USAGE = pa.schema(
         ("corrects_event_id", pa.string()),
         ("customer_id", pa.string()),
         ("meter", pa.string()),
-        ("quantity", AMOUNT),
+        ("quantity_micro", pa.int64()),
         ("ts", pa.timestamp("us")),
         ("usage_day", pa.date32()),
         ("delivery_day", pa.date32()),
@@ -46,7 +47,7 @@ USAGE = pa.schema(
         ("cluster", pa.string()),
         ("gpu_type", pa.string()),
         ("model_family", pa.string()),
-        ("energy_cost", AMOUNT),
+        ("energy_cost_micro", pa.int64()),
         ("payload_rest", pa.string()),
         ("raw", pa.string()),
     ]

@@ -320,8 +320,9 @@ def _collisions(staged: _Staged, landing: Path, conflict_days: int) -> tuple[lis
     ]
     if not staged.parts:
         return [], set()
-    own = [part.path for part in sorted(staged.parts.values(), key=lambda part: part.rows)]
-    if not own[:-1] and not others:
+    # The largest first: by the first file DuckDB guesses how many rows there are in all of them.
+    own = [part.path for part in sorted(staged.parts.values(), key=lambda part: -part.rows)]
+    if not own[1:] and not others:
         return [], set()
     with connect(staged.stage) as connection:
         pairs = connection.sql(
@@ -343,7 +344,7 @@ def _collisions(staged: _Staged, landing: Path, conflict_days: int) -> tuple[lis
             params={
                 "own": [glob.escape(str(path)) for path in own],
                 # Of two own days with one id, one is in here; both are rebuilt anyway.
-                "smaller": [glob.escape(str(path)) for path in [*own[:-1], *others]],
+                "smaller": [glob.escape(str(path)) for path in [*own[1:], *others]],
                 "conflict_days": conflict_days,
             },
         ).fetchall()

@@ -64,7 +64,7 @@ _REQUIRED = (
     "kind",
     "customer_id",
     "meter",
-    "quantity",
+    "quantity_micro",
     "ts",
     "usage_day",
     "delivery_day",
@@ -79,7 +79,7 @@ _HAD = """
         count(*) filter (where landed.kind <> 'usage') as has_kind,
         count(landed.gpu_type) as has_gpu_type,
         count(landed.model_family) as has_model_family,
-        count(landed.energy_cost) as has_energy_cost,
+        count(landed.energy_cost_micro) as has_energy_cost,
         count(*) filter (where landed.duration_us > 0) as has_duration_s"""
 
 _MEASURES = f"""
@@ -89,7 +89,8 @@ _MEASURES = f"""
         sum({" + ".join(f"(landed.{name} is null)::int" for name in _REQUIRED)}) as empty_cells,
         count(*) filter (where landed.kind not in {KINDS}) as unknown_kinds,
         count(*) filter (where landed.meter not in {METERS}) as unknown_meters,
-        min(landed.quantity) filter (where landed.kind = 'usage') as lowest_usage,
+        min(landed.quantity_micro) filter (where landed.kind = 'usage')
+            * 0.000001::decimal(7, 6) as lowest_usage,
         count(*) filter (where landed.kind <> 'usage' and landed.corrects_event_id is null)
             as nameless_corrections,
         count(*) filter (
@@ -101,12 +102,12 @@ _MEASURES = f"""
         max(parts.delivery_day - landed.usage_day) as oldest_age_days,
         {_HAD},
         count(landed.corrects_event_id) as corrects_another,
-        max(landed.quantity::decimal(38, 6) * case landed.meter
+        max(landed.quantity_micro::hugeint * case landed.meter
             when 'gpu_millisecond' then 1
             when 'gpu_second' then 1000
             when 'gpu_minute' then 60000
             when 'gpu_hour' then 3600000
-        end) as largest_slice_ms,
+        end) // 1000000 as largest_slice_ms,
         count(*) filter (where customers.known is null) as unknown_customers,
         count(*) filter (where clusters.known is null) as unknown_clusters,
         count(*) filter (where landed.gpu_type is not null and accelerators.known is null)

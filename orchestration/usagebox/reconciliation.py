@@ -235,7 +235,7 @@ def _typed_rows(
     with staging(landing, "reconciliation") as stage, connect(stage) as connection:
         rows = connection.sql(
             """
-            select customer_id, usage_day, delivery_day, count(*), sum(quantity)
+            select customer_id, usage_day, delivery_day, count(*), sum(quantity_micro) // 1000000
             from read_parquet($parts, hive_partitioning = false)
             group by all
             """,

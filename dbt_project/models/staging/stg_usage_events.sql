@@ -29,18 +29,13 @@ typed as (
 
         ---------- how much
         meter,
-        {{ to_micro('quantity') }} as quantity_micro,
-        {{ to_micro('energy_cost') }} as metered_energy_cost_micro
+        quantity_micro,
+        energy_cost_micro as metered_energy_cost_micro
     from {{ landed_usage() }} as landed_rows
 
 )
 
 select
     *,
-    case meter
-        when 'gpu_minute' then quantity_micro
-        when 'gpu_hour' then quantity_micro * 60
-        when 'gpu_second' then {{ divide_rounded('quantity_micro', '60') }}
-        when 'gpu_millisecond' then {{ divide_rounded('quantity_micro', '60000') }}
-    end as gpu_minutes_micro
+    {{ gpu_minutes('meter', 'quantity_micro') }} as gpu_minutes_micro
 from typed

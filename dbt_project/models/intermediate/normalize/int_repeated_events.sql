@@ -46,7 +46,6 @@ ranked as (
         events.event_id,
         events.delivery_day,
         events.line_number,
-        events.gpu_minutes_micro,
         {%- for column in payload %}
             events.{{ column }},
         {%- endfor %}
@@ -103,7 +102,7 @@ select
     ranked.usage_day,
     ranked.delivery_day,
     ranked.line_number,
-    ranked.gpu_minutes_micro,
+    {{ gpu_minutes('ranked.meter', 'ranked.quantity_micro') }} as gpu_minutes_micro,
     case
         when
             claimed_elsewhere.event_id is null
