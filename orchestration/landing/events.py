@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 import duckdb
@@ -210,7 +211,7 @@ class EventParser:
         try:
             read = pj.read_json(
                 pa.BufferReader(text),
-                pj.ReadOptions(use_threads=False, block_size=len(text) + 1),
+                pj.ReadOptions(use_threads=False, block_size=text.size + 1),
                 pj.ParseOptions(
                     explicit_schema=self._json_schema(), unexpected_field_behavior="error"
                 ),
@@ -382,10 +383,10 @@ def _place_and_key(label: str) -> tuple[str, str]:
     return label[0], label[1:]
 
 
-def _joined(lines: pa.Array) -> bytes:
+def _joined(lines: pa.Array) -> pa.Buffer:
     """The lines as one text. Line ends matter: no JSON string can reach over one."""
     whole = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
-    return pc.binary_join(whole, "\n")[0].as_buffer().to_pybytes()
+    return pc.binary_join(whole, "\n")[0].as_buffer()
 
 
 def _all_finite(values: pa.ChunkedArray) -> bool:
@@ -570,6 +571,7 @@ def _spelled_floats(values: pa.FloatingPointArray) -> pa.StringArray:
     return pa.array(spelled, pa.string()).take(distinct.indices)
 
 
+@lru_cache(maxsize=1 << 16)
 def _short_float(value: float) -> str | None:
     """A float as repr() has it, never -0.0; None if it has more digits than every float keeps."""
     spelled = repr(value + 0.0)
