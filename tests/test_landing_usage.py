@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from orchestration.landing import files, land_usage, lines, prepare_landing, usage
@@ -518,6 +518,8 @@ def test_equal_payloads_land_alike(extras, top, quantity, data):
 def test_other_payloads_land_otherwise(extras, key, old, new, data):
     one, other = ({**extras, "changed": value, key: 1} for value in (old, new))
     judged = parse(*(spell(event(metadata=metadata), data.draw) for metadata in (one, other)))
+    # A key of the specification's with a value of another type: there is no payload to compare.
+    assume(not any(row["rule"] for row in judged))
 
     equal = without_nulls(one) == without_nulls(other)
     assert (payloads(judged)[0] == payloads(judged)[1]) == equal

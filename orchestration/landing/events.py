@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from orchestration.landing.files import USAGE
-from orchestration.landing.lines import LINES, Lines, Unreadable
+from orchestration.landing.lines import LINES, PIECE_LINES, Lines, Unreadable
 
 DAYS_BACK = 400
 METERS = ("gpu_minute", "gpu_millisecond", "gpu_second", "gpu_hour")
@@ -57,9 +57,10 @@ _CANDIDATES = pa.schema(
 
 JUDGED = pa.schema([*USAGE, ("rule", pa.string()), ("detail", pa.string())])
 
-# Lines in a block of the regular lane, and in the smaller ones that a block is cut into if it is
-# refused without a line being named, or if too many are.
-_BLOCK_LINES = (16_384, 256, 16)
+# Lines in a block of the fast lane, and in the smaller ones that a block is cut into if it is refused
+# without a line being named, or if too many are. Of a whole piece no line is looked for: for each one
+# that is found, all that follow are read again.
+_BLOCK_LINES = (PIECE_LINES, 1 << 14, 256, 16)
 _MOST_NAMED, _NAMED_APART = 4, 64
 # So much that was parsed line by line is judged at once.
 _WAITING_LINES, _WAITING_CHARACTERS = 1 << 14, 16 << 20
@@ -176,7 +177,11 @@ class EventParser:
             if isinstance(read, pa.Table):
                 yield block, read
                 return
-            if read.line is None or done + _NAMED_APART * _MOST_NAMED < tried * _NAMED_APART:
+            if (
+                read.line is None
+                or sizes == _BLOCK_LINES
+                or done + _NAMED_APART * _MOST_NAMED < tried * _NAMED_APART
+            ):
                 break
             if not done:
                 wrong = pc.match_substring_regex(block["line"], self._no_numbers())
