@@ -1,6 +1,6 @@
 """A flood of bad rows: one delivery day of which every second row is bad, billed and published.
 
-``python benchmarks/flood.py FOLDER [ROWS]`` writes the day (10 million rows unless told otherwise),
+``python -m benchmarks.flood FOLDER [ROWS]`` writes the day (10 million rows unless told otherwise),
 starts the job on it as ``make bill`` does, and says what it took. It fails unless every bad row
 stands in the published ``rejected_rows``, every good one is billed, and no process of the run went
 over its bound of memory.

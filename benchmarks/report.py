@@ -227,7 +227,12 @@ def _late(found: Results) -> Verdict:
         return _UNKNOWN
     spent = found["history"]["cpu_s"]
     night, late = (spent[kind][1] for kind in ("night", "a night with late usage of an old day"))
-    return f"{late:.1f} CPU s, a night without it {night:.1f}, both after 400 days", None
+    one = spent["backfill"][1] / found["history"]["days"][1]
+    said = (
+        f"{late - night:.1f} CPU s more than a night without it ({night:.1f}); in a backfill a day "
+        f"is {one:.1f}, and 390 lie between"
+    )
+    return said, late <= 1.1 * night
 
 
 def _backfill(found: Results) -> Verdict:
