@@ -10,7 +10,6 @@ import time
 import traceback
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
@@ -135,7 +134,7 @@ def test_from_the_server_to_landed_rows(site):
     first, correction = site.rows()
     assert (first["event_id"], first["meter"], first["line_number"]) == ("e1", "gpu_second", 1)
     assert (correction["kind"], correction["corrects_event_id"]) == ("correction", "e1")
-    assert (correction["quantity"], correction["line_number"]) == (Decimal(-7), 3)
+    assert (correction["quantity_micro"], correction["line_number"]) == (-7_000_000, 3)
 
 
 def test_what_is_posted_to_the_engine_is_delivered_once(site):
