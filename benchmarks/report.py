@@ -252,12 +252,14 @@ def _backfill(found: Results) -> Verdict:
 def _ledger(found: Results) -> Verdict:
     if "customers" not in found:
         return _UNKNOWN
-    spent = found["customers"]["groups"]["ledger"]
-    wallets = found["customers"]["ledger"].get("int_wallet_days", 0)
+    customers = found["customers"]
+    days = customers["ledger_days"]
+    step = customers["ledger"]["int_wallet_days"] / days
     said = (
-        f"{wallets:.1f} CPU s to step the wallets; {spent:.1f} with the cycle's charges and lines"
+        f"{step:.1f} CPU s to step the wallets by a day; {customers['groups']['ledger']:.1f} with "
+        f"the cycle's charges and lines, a night that steps {days} days"
     )
-    return said, wallets <= 2
+    return said, step <= 2
 
 
 def _landing(night: dict[str, Any] | None) -> Verdict:

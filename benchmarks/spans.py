@@ -14,6 +14,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from benchmarks.feeds import Volume, write_all
 from benchmarks.machine import machine
 from benchmarks.night import STAGES, Bench, by_group, dbt_nodes, prepare, write_results
@@ -48,6 +50,7 @@ def customers(folder: Path) -> dict[str, Any]:
     nodes = dbt_nodes(bench, run)
     ledger = sorted((n for n in nodes if n[0] == "ledger"), key=lambda n: -n[2])
     published = bench.stage("publish", volume.night, volume.night)
+    days = _ledger_days(bench)
     shutil.rmtree(bench.folder)
     return {
         "events": volume.events,
@@ -55,8 +58,19 @@ def customers(folder: Path) -> dict[str, Any]:
         "bill": _taken(run.cpu_s, run.wall_s, run.peak_mb),
         "publish": _taken(published.cpu_s, published.wall_s, published.peak_mb),
         "groups": by_group(nodes),
+        "ledger_days": days,
         "ledger": {name: round(spent, 2) for _, name, spent in ledger},
     }
+
+
+def _ledger_days(bench: Bench) -> int:
+    """How many days the ledger stepped in the last run: repeats touch the day before, too."""
+    settings = bench.data / "landing" / "run" / "settings.parquet"
+    with duckdb.connect(":memory:") as connection:
+        [(days,)] = connection.execute(
+            "select last_day - ledger_from + 1 from read_parquet($1)", [str(settings)]
+        ).fetchall()
+    return int(days)
 
 
 def start(folder: Path) -> dict[str, Any]:

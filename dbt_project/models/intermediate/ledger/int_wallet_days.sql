@@ -31,7 +31,8 @@ customers_today as (
 
 ),
 
-plans_today as (
+{# Of the plans of the day those that buy packs by themselves. #}
+buying_plans as (
 
     select
         subscriptions.customer_id,
@@ -45,7 +46,10 @@ plans_today as (
             subscriptions.sku = plans.sku
             and {{ day }} >= plans.valid_from
             and (plans.valid_to is null or {{ day }} < plans.valid_to)
-    where {{ day }} >= subscriptions.starts_on and (subscriptions.ends_on is null or {{ day }} < subscriptions.ends_on)
+    where
+        subscriptions.auto_purchase_sku is not null
+        and {{ day }} >= subscriptions.starts_on
+        and (subscriptions.ends_on is null or {{ day }} < subscriptions.ends_on)
 
 ),
 
@@ -166,7 +170,11 @@ latest_plan_grants as (
         opened.value_micro
     from opened
     inner join customers_today on opened.customer_id = customers_today.customer_id
-    where opened.source = 'plan' and opened.granted_on >= customers_today.cycle_start
+    inner join usage_today on opened.customer_id = usage_today.customer_id
+    where
+        opened.source = 'plan'
+        and opened.granted_on >= customers_today.cycle_start
+        and usage_today.credits_micro < 0
     qualify row_number() over (
         partition by opened.customer_id order by opened.granted_on desc, opened.grant_id desc
     ) = 1
@@ -217,20 +225,20 @@ before_purchase as (
 plan_wallets as (
 
     select
-        plans_today.customer_id,
-        plans_today.subscription_id,
+        buying_plans.customer_id,
+        buying_plans.subscription_id,
         sum({{ wide('before_purchase.opening_micro') }} + before_purchase.granted_micro) as balance_micro,
         sum({{ wide('before_purchase.burned_before_micro') }}) as burned_in_cycle_micro,
         sum(case
             when
-                before_purchase.origin_id = plans_today.subscription_id
+                before_purchase.origin_id = buying_plans.subscription_id
                 and before_purchase.granted_on >= customers_today.cycle_start
                 then before_purchase.packs
         end) as packs_bought
-    from plans_today
-    inner join customers_today on plans_today.customer_id = customers_today.customer_id
-    inner join before_purchase on plans_today.customer_id = before_purchase.customer_id
-    group by plans_today.customer_id, plans_today.subscription_id
+    from buying_plans
+    inner join customers_today on buying_plans.customer_id = customers_today.customer_id
+    inner join before_purchase on buying_plans.customer_id = before_purchase.customer_id
+    group by buying_plans.customer_id, buying_plans.subscription_id
 
 ),
 
@@ -241,26 +249,26 @@ plan_wallets as (
 purchase_sizes as (
 
     select
-        plans_today.customer_id,
-        plans_today.subscription_id,
+        buying_plans.customer_id,
+        buying_plans.subscription_id,
         packs.sku,
         packs.validity_hours,
         {{ to_micro('packs.included_credits') }} as pack_credits_micro,
-        plans_today.max_auto_purchases_per_cycle - coalesce(wallets.packs_bought, 0) as packs_allowed,
-        plans_today.hard_cap_micro,
+        buying_plans.max_auto_purchases_per_cycle - coalesce(wallets.packs_bought, 0) as packs_allowed,
+        buying_plans.hard_cap_micro,
         coalesce(wallets.burned_in_cycle_micro, 0) + greatest(coalesce(usage_today.credits_micro, 0), 0) as burned_after,
         coalesce(wallets.burned_in_cycle_micro, 0) + coalesce(wallets.balance_micro, 0) as granted_before
-    from plans_today
+    from buying_plans
     inner join {{ ref('packs') }} as packs
         on
-            plans_today.auto_purchase_sku = packs.sku
+            buying_plans.auto_purchase_sku = packs.sku
             and {{ day }} >= packs.valid_from
             and (packs.valid_to is null or {{ day }} < packs.valid_to)
     left join plan_wallets as wallets
         on
-            plans_today.customer_id = wallets.customer_id
-            and plans_today.subscription_id = wallets.subscription_id
-    left join usage_today on plans_today.customer_id = usage_today.customer_id
+            buying_plans.customer_id = wallets.customer_id
+            and buying_plans.subscription_id = wallets.subscription_id
+    left join usage_today on buying_plans.customer_id = usage_today.customer_id
     {# A seed that names a pack without credits is refused before the run; this only keeps the division safe. #}
     where packs.kind = 'top_up' and packs.included_credits > 0
 
