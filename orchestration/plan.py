@@ -18,7 +18,7 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from orchestration.landing.files import SNAPSHOTS, copy, put, refusal, usage_folder, write_table
+from orchestration.landing.files import SNAPSHOTS, copy, has_usage, put, refusal, write_table
 from orchestration.settings import Settings
 
 # The longest billing cycle: no cycle that contains a day ends later than this many days after it.
@@ -218,12 +218,12 @@ def write_plan(plan: RunPlan, settings: Settings) -> None:
         for offset in range(-settings.conflict_days, settings.conflict_days + 1)
     }
     for name, days in (("days", plan.touched_days), ("neighbour_days", sorted(neighbours))):
-        has_usage = [usage_folder(settings.landing_dir, day).exists() for day in days]
+        landed = [has_usage(settings.landing_dir, day) for day in days]
         _write(
             folder / f"{name}.parquet",
             {
                 "usage_day": pa.array(days, pa.date32()),
-                "has_usage": pa.array(has_usage, pa.bool_()),
+                "has_usage": pa.array(landed, pa.bool_()),
             },
         )
     _write(folder / "deliveries.parquet", {"delivery_day": pa.array(plan.deliveries, pa.date32())})

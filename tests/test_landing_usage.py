@@ -200,6 +200,10 @@ def test_a_use_is_cut_at_the_end_of_its_day(duration, expected_us):
         ("123456789.1234565", "123456789.123457"),
         ("123456789012.1234565", "123456789012.123457"),
         ("999999999999.999999", "999999999999.999999"),
+        # As floats, whole numbers: a place of their last digit is more than a millionth.
+        ("8589934592.0000009", "8589934592.000001"),
+        ("17179869184.000001", "17179869184.000001"),
+        ("500000000000.00003", "500000000000.000030"),
         ("6e1", "60.000000"),
         ("60.0", "60.000000"),
         ("5E-7", "0.000001"),
@@ -222,6 +226,12 @@ def test_six_decimals_are_kept_exactly(text, kept):
 
 @given(
     st.decimals(allow_nan=False, allow_infinity=False, min_value=0, max_value=10**12 - 1, places=9)
+    | st.builds(
+        # Just beside a whole number, where a large float does not show it.
+        lambda whole, beside: Decimal(whole) + Decimal(beside).scaleb(-7),
+        st.integers(10**9, 10**12 - 2),
+        st.integers(0, 200),
+    )
     | st.decimals(allow_nan=False, allow_infinity=False, min_value=0, max_value=10, places=7)
     | st.floats(min_value=0, max_value=1e11).map(lambda number: Decimal(repr(number)))
 )
@@ -293,6 +303,7 @@ BAD = [
     (event(metadata={"model_family": True}), "malformed"),
     (event(metadata={"duration_s": -1}), "malformed"),
     (event(metadata={"duration_s": -1e11}), "malformed"),
+    (spelled(metadata='{"cluster": "c1", "duration_s": -1e-400}'), "malformed"),
     (event(metadata={"duration_s": "60"}), "malformed"),
     (event(metadata={"energy_cost": "1.5"}), "malformed"),
     (event(metadata={"energy_cost": 1e12}), "malformed"),
@@ -731,6 +742,16 @@ def test_a_usage_day_that_vanished_stays_touched(feed):
     assert not list(feed.landing.glob("usage/usage_day=2026-01-29"))
     assert feed.touched() == [date(2026, 1, 29), date(2026, 1, 30)]
     assert delivery.touched_days == (date(2026, 1, 29), date(2026, 1, 30))
+
+
+def test_a_folder_without_a_file_is_no_usage(feed):
+    """A night names the files of its days; what a crash left of a day must not stop it."""
+    feed.deliver(jsonl(event()))
+    feed.land()
+    (feed.landing / "usage/usage_day=2026-01-29/delivery_day=2026-01-30").mkdir(parents=True)
+
+    found = {day: files.has_usage(feed.landing, date(2026, 1, day)) for day in (28, 29, 30)}
+    assert found == {28: False, 29: False, 30: True}
 
 
 def test_other_deliveries_stay_when_one_is_landed_again(feed):

@@ -35,8 +35,8 @@
     {%- if execute -%}
         {%- for row in run_query(query).rows -%}{%- do listed.append(row[0]) -%}{%- endfor -%}
     {%- endif -%}
-    {#- This day is always there, without rows. -#}
-    {%- do listed.append('1970-01-01') -%}
+    {#- This day is always there, without rows; a file named twice would be read twice. -#}
+    {%- if '1970-01-01' not in listed -%}{%- do listed.append('1970-01-01') -%}{%- endif -%}
     read_parquet([
     {%- for day in listed -%}
         '{{ everything | replace("'", "''") | replace('/usage/*/', '/usage/usage_day=' ~ day ~ '/') }}'

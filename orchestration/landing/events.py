@@ -73,6 +73,8 @@ _SAMPLED_LINES = 50
 _DEEPEST = 64
 # A binary float keeps every decimal number of up to 15 digits.
 _FLOAT_DIGITS = 15
+# Below this, what a float may have lost of a number is less than half a millionth.
+_FLOAT_WHOLE_BELOW = 2.0**33
 # Up to here a millionfold float is less than 0.05 from the millionfold number that it stands for,
 # so it rounds as the number does if it is not that near to a half.
 _FLOAT_ROUNDS_BELOW, _NEAR_HALF = 1e8, 0.06
@@ -309,7 +311,8 @@ class EventParser:
             quantity.is_exact & ((quantity.micro >= 0) | ~is_usage),
             is_instant & (days <= this_day) & (days >= this_day - DAYS_BACK),
             duration.is_missing
-            | ((duration.values >= 0) & (duration.is_exact | (duration.values >= _DAY_S))),
+            # However little below 0 it is, it is a -0.0 at least.
+            | (~np.signbit(duration.values) & (duration.is_exact | (duration.values >= _DAY_S))),
             energy_cost.is_missing | energy_cost.is_exact,
         )
         count = read.num_rows
@@ -475,7 +478,7 @@ class _Numbers:
             is_short = (micro / 1e6 == values) & (np.abs(micro) < 10.0**_FLOAT_DIGITS)
             half_away = np.abs(np.abs(scaled - np.floor(scaled)) - 0.5)
             rounds = (size < _FLOAT_ROUNDS_BELOW) & (half_away > _NEAR_HALF)
-            is_whole = (size < 1e12) & (np.rint(values) == values)
+            is_whole = (size < _FLOAT_WHOLE_BELOW) & (np.rint(values) == values)
             is_exact = is_short | rounds | is_whole
             micro = np.where(is_exact & ~is_whole, micro, 0).astype(np.int64)
             whole = np.where(is_whole, values, 0).astype(np.int64) * 1_000_000

@@ -150,15 +150,19 @@ class Delivery:
         )
 
 
-def usage_folder(landing: Path, usage_day: date) -> Path:
-    """Where all rows lie that were used on one day; only there if there are any."""
-    return landing / "usage" / f"usage_day={usage_day.isoformat()}"
+def has_usage(landing: Path, usage_day: date) -> bool:
+    """Whether there is a file of rows that were used on a day; a crash may leave folders without."""
+    return any(_usage_folder(landing, usage_day).glob("*/part.parquet"))
 
 
 def usage_part(landing: Path, usage_day: date, delivery_day: date) -> Path:
     """Where the rows of one delivery lie that were used on one day."""
     delivery = f"delivery_day={delivery_day.isoformat()}"
-    return usage_folder(landing, usage_day) / delivery / "part.parquet"
+    return _usage_folder(landing, usage_day) / delivery / "part.parquet"
+
+
+def _usage_folder(landing: Path, usage_day: date) -> Path:
+    return landing / "usage" / f"usage_day={usage_day.isoformat()}"
 
 
 @contextmanager

@@ -216,7 +216,7 @@ def _measure(
     paths = [glob.escape(str(part["filename"])) for part in parts]
     measured = connection.sql(_MEASURES, params={"files": paths}).to_arrow_table().to_pylist()
     empty = dict(connection.sql(_EMPTY_CELLS, params={"files": paths}).fetchall())
-    return [row | {"empty_cells": int(empty.get(row["delivery_day"], 0))} for row in measured]
+    return [row | {"empty_cells": int(empty[row["delivery_day"]])} for row in measured]
 
 
 class _Usual:

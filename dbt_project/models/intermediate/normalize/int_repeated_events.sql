@@ -7,7 +7,7 @@
 {# Two deliveries of an id are the same if all of this is. #}
 {%- set payload = [
     'kind', 'corrects_event_id', 'customer_id', 'meter', 'quantity_micro', 'used_at', 'cluster', 'gpu_type',
-    'delivered_model_family', 'payload_rest'
+    'delivered_model_family', 'metered_energy_cost_micro', 'payload_rest'
 ] %}
 with
 
