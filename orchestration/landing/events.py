@@ -78,6 +78,8 @@ _FLOAT_WHOLE_BELOW = 2.0**33
 # Up to here a millionfold float is less than 0.05 from the millionfold number that it stands for,
 # so it rounds as the number does if it is not that near to a half.
 _FLOAT_ROUNDS_BELOW, _NEAR_HALF = 1e8, 0.06
+# No more GPU minutes are billed in one row: in millionths they have to fit an integer of 64 bits.
+_MOST_MINUTES = 10**12
 # Beyond this no amount is valid; rounding it to 6 decimals would only cost time.
 _LARGE = Decimal(10) ** 13
 _MICRO = Decimal("0.000001")
@@ -309,6 +311,8 @@ class EventParser:
             _flags(pc.is_in(kind, pa.array(KINDS))),
             is_usage | _flags(pc.is_valid(text["corrects_event_id"])),
             quantity.is_exact & ((quantity.micro >= 0) | ~is_usage),
+            # Even if they are hours.
+            np.abs(quantity.micro) < _MOST_MINUTES * 1_000_000 // 60,
             is_instant & (days <= this_day) & (days >= this_day - DAYS_BACK),
             duration.is_missing
             # However little below 0 it is, it is a -0.0 at least.
@@ -846,6 +850,11 @@ def _malformed() -> str:
     add(f"kind not in ({_sql_strings(KINDS)})", "kind", " or ".join(KINDS))
     for name in ("quantity", "energy_cost"):
         add(f"{name} is not null and {name}_amount is null", name, "a number below 10^12")
+    add(
+        f"meter = 'gpu_hour' and abs(quantity_amount::decimal(38, 6)) * 60 >= {_MOST_MINUTES}",
+        "quantity",
+        "less than 10^12 GPU minutes",
+    )
     # Too long a use is cut at the end of its day; only what is no length at all is malformed.
     add(
         "not isfinite(duration_s::double) or duration_s::double < 0",
