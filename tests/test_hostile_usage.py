@@ -98,6 +98,11 @@ def judged(line: str) -> tuple[str | None, Decimal | None, datetime | None]:
     for name in ("quantity", "energy_cost"):
         if numbers[name] is not None and numbers[name].copy_abs() >= _LARGE:
             return _MALFORMED
+    amount = numbers["quantity"]
+    if top["meter"] == "gpu_hour" and amount is not None:
+        hours = amount.quantize(Decimal("0.000001"), ROUND_HALF_UP)
+        if abs(hours) * 60 >= 10**12:
+            return _MALFORMED
     duration = numbers["duration_s"]
     if duration is not None and (duration < 0 or duration >= _INFINITE):
         return _MALFORMED
