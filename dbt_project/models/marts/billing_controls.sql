@@ -159,10 +159,11 @@ accepted_minutes as (
         usage_day,
         sum(minutes_micro) as minutes_micro
     from event_minutes
-    where usage_day in (
-        select usage_day from delivered_kinds
-        where reason is null
-    )
+    where
+        usage_day in (
+            select usage_day from delivered_kinds
+            where reason is null
+        )
     group by usage_day
 
 ),

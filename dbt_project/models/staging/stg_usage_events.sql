@@ -31,7 +31,7 @@ typed as (
         meter,
         quantity_micro,
         energy_cost_micro as metered_energy_cost_micro
-    from {{ landed_usage() }} as landed_rows
+    from {{ landed_usage() }}
 
 )
 

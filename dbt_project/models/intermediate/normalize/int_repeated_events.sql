@@ -107,7 +107,10 @@ select
         when
             claimed_elsewhere.event_id is null
             {%- for column in payload %}
-            and ranked.{{ column }} is not distinct from firsts.{{ column }}
+                and (
+                    ranked.{{ column }} = firsts.{{ column }}
+                    or (ranked.{{ column }} is null and firsts.{{ column }} is null)
+                )
             {%- endfor %}
             then 'duplicate'
         else 'conflict'
