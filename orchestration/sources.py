@@ -9,7 +9,6 @@ import fnmatch
 import hashlib
 import io
 import re
-import zlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any, BinaryIO, Literal, Protocol, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from zlib_ng import zlib_ng
 
 from orchestration.printable import printable
 
@@ -200,10 +200,11 @@ class DeliveredStream(io.RawIOBase):
                 self._packed = self._packed.lstrip(b"\0")
                 if not self._packed:
                     continue
-                self._unpacker = zlib.decompressobj(31)
+                # Python's own unpacker costs two and a half times as much.
+                self._unpacker = zlib_ng.decompressobj(31)
             try:
                 piece = self._unpacker.decompress(self._packed, size if size > 0 else _READ_BYTES)
-            except zlib.error:
+            except zlib_ng.error:
                 raise self._broken("the gzip data is damaged") from None
             self._packed = self._unpacker.unconsumed_tail
             if self._unpacker.eof:
