@@ -204,7 +204,7 @@ class DeliveredStream(io.RawIOBase):
                 self._unpacker = zlib_ng.decompressobj(31)
             try:
                 piece = self._unpacker.decompress(self._packed, size if size > 0 else _READ_BYTES)
-            except zlib_ng.error:
+            except zlib_ng.error:  # type: ignore[misc]  # its types call the class an instance
                 raise self._broken("the gzip data is damaged") from None
             self._packed = self._unpacker.unconsumed_tail
             if self._unpacker.eof:

@@ -2,10 +2,15 @@
 
 import gzip
 import hashlib
+import io
+import struct
+import zlib
 from contextlib import closing
 from datetime import date
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orchestration.sources import FeedFile, FeedProblem, FolderSource, content_sha256
 
@@ -124,6 +129,43 @@ def test_broken_gzip_is_a_problem(tmp_path, packed, wrong):
         closing(file.open()) as stream,
     ):
         stream.read()
+
+
+def gzip_member(text, flags):
+    """A gzip member with every optional part of a header that its flags promise."""
+    header = b"\x1f\x8b\x08" + bytes([flags]) + bytes(6)
+    header += b"\3\0abc" * bool(flags & 4) + b"name\0" * bool(flags & 8)
+    header += b"comment\0" * bool(flags & 16)
+    header += struct.pack("<H", zlib.crc32(header) & 0xFFFF) * bool(flags & 2)
+    packer = zlib.compressobj(wbits=-15)
+    body = packer.compress(text) + packer.flush()
+    return header + body + struct.pack("<II", zlib.crc32(text), len(text))
+
+
+@settings(max_examples=500)
+@given(data=st.data(), flags=st.sampled_from([0, 2, 8, 16, 31, 32]), size=st.sampled_from([3, -1]))
+def test_damage_is_seen_wherever_pythons_own_unpacker_sees_it(data, flags, size):
+    """The checksum of a header among it, which some unpackers that are quicker still don't check."""
+    packed = bytearray(gzip_member(data.draw(st.binary(max_size=60)), flags))
+    place = data.draw(st.integers(0, len(packed) - 1))
+    packed[place] = data.draw(st.integers(0, 255))
+    packed = bytes(packed[: data.draw(st.sampled_from([len(packed), place]))])
+    reference = zlib.decompressobj(31)
+    try:
+        wanted = reference.decompress(packed)
+        is_whole = (reference.eof and not reference.unused_data) or not packed
+    except zlib.error:
+        wanted, is_whole = b"", False
+    file = FeedFile("fx", "fx_rates.csv.gz", lambda: io.BytesIO(packed))
+
+    try:
+        with closing(file.open()) as stream:
+            found = b"".join(iter(lambda: stream.read(size), b""))
+    except FeedProblem:
+        assert not is_whole
+    else:
+        assert is_whole
+        assert found == wanted
 
 
 def test_a_file_that_vanished_is_a_problem(tmp_path):
