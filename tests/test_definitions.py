@@ -62,6 +62,23 @@ def test_a_manifest_is_told_from_that_of_another_release_whatever_the_dates(loca
     assert project_fingerprint(tmp_path) not in (first, later)
 
 
+def test_another_release_is_parsed_from_nothing(location, tmp_path, monkeypatch):
+    """dbt parses changed files alone, and misses what a test refers to through a changed macro."""
+    from orchestration import dbt
+
+    left = tmp_path / "dbt" / "target" / dbt.PARTIAL_PARSE_FILE_NAME
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of another release")
+    found = []
+    monkeypatch.setattr(
+        "dagster_dbt.dbt_project.DagsterDbtProjectPreparer.prepare",
+        lambda self, project: found.append(left.exists()),
+    )
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    dbt.prepare_dbt_project(Settings(data_dir=tmp_path, seeds_dir=PROJECT_ROOT / "seeds"))
+    assert found == [False]
+
+
 def test_published_tables_promise_their_keys(location):
     """Also those whose tests look at what a night rebuilt only: database servers are told of them."""
     from orchestration.dbt import dbt_project
