@@ -36,45 +36,112 @@ case when {{ value }} is not null then to_json(named_struct('{{ name }}', {{ val
 case when {{ text }} is not null then try_parse_json({{ text }}) is not null and {{ text }} like '{{ '{%}' }}' end
 {%- endmacro %}
 
-{#- For the tests of the mart that look at one row at a time: the charges that this run worked out anew. -#}
+{#-
+    For the tests of the mart that look at one row at a time: the charges that this run worked out anew.
+    A charge is posted within its cycle, so no older rows need be read.
+-#}
 {% macro rebuilt_charges() -%}
 (
     select * from {{ ref('focus_cost_and_usage') }}
-    where right(InvoiceId, 10) in (select cast(cycle_start as varchar(10)) from {{ ref('int_focus_cycles') }})
+    where
+        x_PostedOn >= (select min(cycle_start) from {{ ref('int_focus_cycles') }})
+        and right(InvoiceId, 10) in (select cast(cycle_start as varchar(10)) from {{ ref('int_focus_cycles') }})
 )
 {%- endmacro %}
 
 {#-
-    For the tests of the mart: every charge that belongs to something paid ahead (or, for overage, in
-    arrears), what that whole is, and how many of its units the charge buys or uses. A rollover is the
-    rest of its old lot, so the two are one whole.
+    For the tests of the mart: the lots that moved in the cycles that this run worked out anew, as the mart
+    or the ledger has it, and the whole of each. A rollover is the rest of its old lot, so the two are one
+    whole, and are both named if either moved.
+-#}
+{% macro moved_lots() -%}
+(
+    with
+
+    named as (
+
+        select
+            grant_id,
+            case source when 'rollover' then origin_id else grant_id end as whole_id
+        from {{ ref('credit_grants') }}
+
+    ),
+
+    moved as (
+
+        select x_CreditLotId as lot_id
+        from {{ rebuilt_charges() }} as rebuilt
+        where x_CreditLotId is not null
+
+        union
+
+        select grant_id
+        from {{ ref('credit_ledger') }}
+        where
+            grant_id is not null
+            and posted_on >= (select min(cycle_start) from {{ ref('int_focus_cycles') }})
+            and cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
+
+    )
+
+    select
+        grant_id as lot_id,
+        whole_id
+    from named
+    where whole_id in (
+        select named.whole_id
+        from moved
+        inner join named on moved.lot_id = named.grant_id
+    )
+
+    union all
+
+    {# Overage is a lot that no grant made. #}
+    select
+        lot_id,
+        lot_id
+    from moved
+    where lot_id not in (select grant_id from named)
+)
+{%- endmacro %}
+
+{#-
+    For the tests of the mart: every charge of what is paid ahead (or, for overage, in arrears) and moved in
+    the cycles that this run worked out anew, what that whole is, and how many of its units the charge buys
+    or uses. Of a lot that moved all charges, however old.
 -#}
 {% macro prepaid_charges() -%}
 (
     select
         charges.*,
+        'lot ' || lots.whole_id as whole_id,
+        case charges.ChargeCategory when 'Purchase' then 1 else -1 end * charges.x_CreditDelta as units
+    from {{ ref('focus_cost_and_usage') }} as charges
+    inner join {{ moved_lots() }} as lots on charges.x_CreditLotId = lots.lot_id
+    where charges.ChargeCategory in ('Purchase', 'Usage')
+
+    union all
+
+    select
+        charges.*,
         case
-            when charges.x_CreditLotId is not null then 'lot ' || coalesce(rollovers.origin_id, charges.x_CreditLotId)
             when charges.PricingUnit = 'GPU-Days' then 'fee ' || charges.InvoiceId || ' ' || charges.ResourceId
             when charges.ChargeCategory = 'Purchase' then 'use ' || charges.x_ChargeId
             else 'use ' || substring(charges.x_ChargeId, 1, length(charges.x_ChargeId) - length('/use'))
         end as whole_id,
-        case
-            when charges.x_CreditLotId is not null 
-                then case charges.ChargeCategory when 'Purchase' then 1 else -1 end * charges.x_CreditDelta
-            when charges.PricingUnit = 'GPU-Days' then cast(charges.PricingQuantity as decimal(38, 6))
-            else cast(1 as decimal(38, 6))
-        end as units
-    from {{ ref('focus_cost_and_usage') }} as charges
-    left join {{ ref('credit_grants') }} as rollovers
-        on charges.x_CreditLotId = rollovers.grant_id and rollovers.source = 'rollover'
+        case charges.PricingUnit when 'GPU-Days' then cast(charges.PricingQuantity as decimal(38, 6)) else 1 end as units
+    from {{ rebuilt_charges() }} as charges
     where
-        charges.ChargeCategory in ('Purchase', 'Usage')
+        charges.x_CreditLotId is null
         and (
             charges.ChargeCategory = 'Purchase'
-            or charges.x_CreditLotId is not null
-            or charges.PricingUnit = 'GPU-Days'
-            or (charges.ChargeFrequency = 'One-Time' and charges.PricingCurrency <> 'GPC')
+            or (
+                charges.ChargeCategory = 'Usage'
+                and (
+                    charges.PricingUnit = 'GPU-Days'
+                    or (charges.ChargeFrequency = 'One-Time' and charges.PricingCurrency <> 'GPC')
+                )
+            )
         )
 )
 {%- endmacro %}

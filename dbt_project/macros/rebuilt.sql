@@ -6,6 +6,7 @@
       __rebuilt_days__    usage days to rebuild
       __ledger_from__     first day that the ledger steps through again
       __rebuilt_cycles__  billing cycles that are worked out anew
+      __rebuilt_from__    first day of the first of them
 -#}
 {% macro get_where_subquery(relation) -%}
     {%- set plan = env_var('DATA_DIR', '../data') ~ '/landing/run/' -%}
@@ -13,7 +14,8 @@
     {%- set where = (config.get('where') or '')
         | replace('__rebuilt_days__', 'select usage_day from ' ~ raw_parquet(plan ~ 'days.parquet'))
         | replace('__ledger_from__', '(select ledger_from from ' ~ raw_parquet(plan ~ 'settings.parquet') ~ ')')
-        | replace('__rebuilt_cycles__', 'select cycle_start from ' ~ cycles) -%}
+        | replace('__rebuilt_cycles__', 'select cycle_start from ' ~ cycles)
+        | replace('__rebuilt_from__', '(select min(cycle_start) from ' ~ cycles ~ ')') -%}
     {%- if where -%}
         (select * from {{ relation }} where {{ where }}) as rebuilt
     {%- else -%}

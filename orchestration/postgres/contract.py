@@ -16,7 +16,7 @@ from orchestration.publish import marts_of
 CUSTOMER_ID = "customer_id"
 
 # A test of what the run rebuilt (dbt_project/macros/rebuilt.sql): the rest passed it when it was.
-_REBUILT = re.compile(r"\w+ (in \(__rebuilt_(days|cycles)__\)|>= __ledger_from__)")
+_REBUILT = re.compile(r"\w+ (in \(__rebuilt_(days|cycles)__\)|>= __(ledger|rebuilt)_from__)")
 
 
 @dataclass(frozen=True)

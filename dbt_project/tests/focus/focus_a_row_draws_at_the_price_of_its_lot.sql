@@ -4,6 +4,13 @@
 -- credit rate: row by row, to a billionth.
 with
 
+drawn as (
+
+    select * from {{ prepaid_charges() }} as charges
+    where x_CreditLotId is not null
+
+),
+
 prices as (
 
     select
@@ -13,8 +20,7 @@ prices as (
         -- A refund was never bought; what it gives back it gives at one price.
         sum(case when ChargeCategory = 'Usage' then abs(EffectiveCost) else 0 end) as refund_cost,
         sum(case when ChargeCategory = 'Usage' then abs(units) else 0 end) as refund_units
-    from {{ prepaid_charges() }} as charges
-    where x_CreditLotId is not null
+    from drawn
     group by whole_id
 
 ),
@@ -29,10 +35,10 @@ priced as (
             as lot_cost,
         case when prices.bought <> 0 then prices.bought when grants.source = 'refund' then prices.refund_units else 1 end
             as lot_units
-    from {{ prepaid_charges() }} as charges
+    from drawn as charges
     inner join prices on charges.whole_id = prices.whole_id
     left join {{ ref('credit_grants') }} as grants on charges.x_CreditLotId = grants.grant_id
-    where charges.ChargeCategory = 'Usage' and charges.x_CreditLotId is not null
+    where charges.ChargeCategory = 'Usage'
 
 )
 

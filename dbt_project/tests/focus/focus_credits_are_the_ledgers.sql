@@ -1,30 +1,36 @@
 {{ config(meta = {'dagster': {'ref': {'name': 'focus_cost_and_usage'}}}) }}
 
 -- Credits move as in the ledger: the same lot, the same day, the same amount. No lot is ever overdrawn,
--- and what a charge draws is what it costs in credits.
+-- and what a charge draws is what it costs in credits. Lots that this run did not move stay out of it.
 with
+
+lots as (
+
+    select lot_id from {{ moved_lots() }} as moved_lots
+
+),
 
 moved as (
 
     select
-        x_CreditLotId as lot_id,
-        x_PostedOn as posted_on,
-        sum(x_CreditDelta) as credits
-    from {{ ref('focus_cost_and_usage') }}
-    where x_CreditLotId is not null
-    group by x_CreditLotId, x_PostedOn
+        charges.x_CreditLotId as lot_id,
+        charges.x_PostedOn as posted_on,
+        sum(charges.x_CreditDelta) as credits
+    from {{ ref('focus_cost_and_usage') }} as charges
+    inner join lots on charges.x_CreditLotId = lots.lot_id
+    group by charges.x_CreditLotId, charges.x_PostedOn
 
 ),
 
 booked as (
 
     select
-        grant_id as lot_id,
-        posted_on,
-        sum(case when kind in ('grant', 'refund') then credits else -credits end) as credits
-    from {{ ref('credit_ledger') }}
-    where grant_id is not null
-    group by grant_id, posted_on
+        transfers.grant_id as lot_id,
+        transfers.posted_on,
+        sum(case when transfers.kind in ('grant', 'refund') then transfers.credits else -transfers.credits end) as credits
+    from {{ ref('credit_ledger') }} as transfers
+    inner join lots on transfers.grant_id = lots.lot_id
+    group by transfers.grant_id, transfers.posted_on
 
 ),
 
@@ -35,7 +41,7 @@ overage_used as (
         charges.BillingAccountId as customer_id,
         charges.x_PostedOn as posted_on,
         -sum(charges.x_CreditDelta) as credits
-    from {{ ref('focus_cost_and_usage') }} as charges
+    from {{ rebuilt_charges() }} as charges
     left join {{ ref('credit_grants') }} as grants on charges.x_CreditLotId = grants.grant_id
     where charges.ChargeCategory = 'Usage' and charges.x_CreditLotId is not null and grants.grant_id is null
     group by charges.BillingAccountId, charges.x_PostedOn
@@ -49,7 +55,10 @@ overage_booked as (
         posted_on,
         sum(credits) as credits
     from {{ ref('credit_ledger') }}
-    where kind = 'overage'
+    where
+        kind = 'overage'
+        and posted_on >= (select min(cycle_start) from {{ ref('int_focus_cycles') }})
+        and cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
     group by customer_id, posted_on
 
 ),

@@ -2,23 +2,6 @@
 
 -- Periods run forwards, a billing period is a whole month, and a correction names a charge of an invoice that was
 -- closed in an earlier one.
-with
-
-charges as (
-
-    select
-        x_ChargeId,
-        InvoiceId,
-        ChargeClass,
-        ChargePeriodStart,
-        ChargePeriodEnd,
-        BillingPeriodStart,
-        BillingPeriodEnd,
-        x_CorrectsChargeId
-    from {{ ref('focus_cost_and_usage') }}
-
-)
-
 select
     charges.x_ChargeId,
     charges.ChargePeriodStart,
@@ -26,8 +9,8 @@ select
     charges.BillingPeriodStart,
     charges.BillingPeriodEnd,
     charges.x_CorrectsChargeId
-from charges
-left join charges as corrected on charges.x_CorrectsChargeId = corrected.x_ChargeId
+from {{ rebuilt_charges() }} as charges
+left join {{ ref('focus_cost_and_usage') }} as corrected on charges.x_CorrectsChargeId = corrected.x_ChargeId
 left join {{ ref('invoices') }} as invoices on corrected.InvoiceId = invoices.invoice_id
 where
     not charges.ChargePeriodStart < charges.ChargePeriodEnd

@@ -63,7 +63,7 @@ select
     'SkuPriceId of several SKUs'
 from {{ ref('focus_cost_and_usage') }}
 group by SkuPriceId
-having count(distinct SkuId) > 1
+having min(SkuId) <> max(SkuId)
 
 union all
 
@@ -72,4 +72,4 @@ select
     'ServiceName of several categories'
 from {{ ref('focus_cost_and_usage') }}
 group by ServiceName
-having count(distinct ServiceCategory || '/' || ServiceSubcategory) > 1
+having min(ServiceCategory) <> max(ServiceCategory) or min(ServiceSubcategory) <> max(ServiceSubcategory)
