@@ -1,9 +1,9 @@
 """What history costs: the same night after a short and after a long one, stage by stage.
 
 ``python -m benchmarks.history FOLDER`` writes feeds for CUSTOMERS invented customers, bills the first
-30 and the first 400 days as one run each, and then, in either books, three single nights, a night
-whose delivery also brings use of one day long ago, that night again with nothing new, and a delivery
-of a month ago again. It prints CPU seconds (the job and its dbt together) by stage, medians of the
+30 and the first 400 days as one run each, and then, in the two books in turns, three single nights, a
+night whose delivery also brings use of one day long ago, that night again with nothing new, and a
+delivery of a month ago again. It prints CPU seconds (the job and its dbt together) by stage, medians of the
 nights, and the ratios; ``benchmarks/results/history.json`` keeps them.
 Feeds and books stay in FOLDER: what is there is not made again, except for the measured nights,
 which start from a copy of the books.
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -328,33 +328,51 @@ class Scene:
         }
 
 
-def measure(folder: Path, usage: Path, days: int, customers: int, singles: int) -> dict[str, Cost]:
-    """Bill ``days`` days in one run, then what comes after, each on its own."""
+def bill_history(folder: Path, usage: Path, days: int) -> tuple[Scene, Cost]:
+    """Books of ``days`` days, billed in one run, and what that took; from an earlier time if kept."""
     scene = Scene(folder / f"{days}-days", days)
     billed = folder / f"{days}-days-billed"
-    costs: dict[str, Cost] = {}
-    feeds = scene.folder / "feeds"
     if not (billed / "cost.json").exists():
         shutil.rmtree(scene.folder, ignore_errors=True)
-        feeds_until(feeds, usage, days)
+        feeds_until(scene.folder / "feeds", usage, days)
         cost = run(scene.environment, 0, days - 1)
         shutil.rmtree(billed, ignore_errors=True)
         shutil.copytree(scene.folder, billed, symlinks=True)
         (billed / "cost.json").write_text(json.dumps([cost.stages, cost.nodes]), encoding="utf-8")
-    costs["backfill"] = Cost(*json.loads((billed / "cost.json").read_text(encoding="utf-8")))
     shutil.rmtree(scene.folder, ignore_errors=True)
     shutil.copytree(billed, scene.folder, symlinks=True)
-    nights = []
-    for night in range(days, days + singles):
-        feeds_until(feeds, usage, night + 1)
-        nights.append(run(scene.environment, night, night))
-    costs["night"] = Cost(*(_medians([getattr(n, part) for n in nights]) for part in FIELDS))
-    last = days + singles
-    feeds_until(feeds, usage, last + 1)
-    _deliver_late(feeds / "usage", last, customers)
-    costs["a night with late usage of an old day"] = run(scene.environment, last, last)
-    costs["the same night again"] = run(scene.environment, last, last)
-    costs["an old delivery again"] = run(scene.environment, last - AGAIN, last - AGAIN)
+    return scene, Cost(*json.loads((billed / "cost.json").read_text(encoding="utf-8")))
+
+
+def measure(
+    scenes: Sequence[Scene], usage: Path, customers: int, singles: int
+) -> list[dict[str, Cost]]:
+    """Bill what comes after the books, night by night, in all books in turns."""
+    nights: list[list[Cost]] = [[] for _ in scenes]
+    for night in range(singles):
+        for scene, measured in zip(scenes, nights, strict=True):
+            feeds_until(scene.folder / "feeds", usage, scene.days + night + 1)
+            measured.append(run(scene.environment, scene.days + night, scene.days + night))
+    costs = [
+        {
+            "night": Cost(
+                *(_medians([getattr(night, part) for night in measured]) for part in FIELDS)
+            )
+        }
+        for measured in nights
+    ]
+    for scene in scenes:
+        last = scene.days + singles
+        feeds_until(scene.folder / "feeds", usage, last + 1)
+        _deliver_late(scene.folder / "feeds" / "usage", last, customers)
+    for kind, days_ago in (
+        ("a night with late usage of an old day", 0),
+        ("the same night again", 0),
+        ("an old delivery again", AGAIN),
+    ):
+        for scene, cost in zip(scenes, costs, strict=True):
+            day = scene.days + singles - days_ago
+            cost[kind] = run(scene.environment, day, day)
     return costs
 
 
@@ -408,8 +426,12 @@ def main(arguments: list[str] | None = None) -> None:
         write_seeds(folder / "seeds", asked.customers)
     found: dict[str, Any] = {"machine": machine(), "customers": asked.customers}
     found |= {"lines_a_day": asked.customers * SLICES, "days": [asked.short, asked.long]}
-    short = measure(folder, usage, asked.short, asked.customers, asked.nights)
-    long = measure(folder, usage, asked.long, asked.customers, asked.nights)
+    books = [bill_history(folder, usage, days) for days in (asked.short, asked.long)]
+    measured = measure([scene for scene, _ in books], usage, asked.customers, asked.nights)
+    short, long = (
+        {"backfill": backfill, **costs}
+        for (_, backfill), costs in zip(books, measured, strict=True)
+    )
     compare(short, long, (asked.short, asked.long), asked.top)
     found["cpu_s"] = {
         kind: [round(short[kind].total, 1), round(long[kind].total, 1)] for kind in short
