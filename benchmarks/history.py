@@ -1,10 +1,10 @@
 """What history costs: the same night after a short and after a long one, stage by stage.
 
 ``python -m benchmarks.history FOLDER`` writes feeds for CUSTOMERS invented customers, bills the first
-30 and the first 400 days as one run each, and then, in the two books in turns, three single nights, a
-night whose delivery also brings use of one day long ago, that night again with nothing new, and a
-delivery of a month ago again. It prints CPU seconds (the job and its dbt together) by stage, medians of the
-nights, and the ratios; ``benchmarks/results/history.json`` keeps them.
+30 and the first 400 days as one run each. Then come, in the two books in turns, three single nights and
+three whose delivery also brings use of one day long ago, the last one again with nothing new, and a
+delivery of a month ago again. It prints CPU seconds (the job and its dbt together) by stage, medians of
+the nights, and the ratios; ``benchmarks/results/history.json`` keeps them.
 Feeds and books stay in FOLDER: what is there is not made again, except for the measured nights,
 which start from a copy of the books.
 """
@@ -44,6 +44,8 @@ OLD = 10
 """The usage day that comes late: the eleventh of the books."""
 AGAIN = 25
 """How many days ago the delivery came that is billed again."""
+NIGHT, LATE_NIGHT = "night", "a night with late usage of an old day"
+SAME_NIGHT, OLD_DELIVERY = "the same night again", "an old delivery again"
 
 MACHINES = (
     ("fra-train", "H200"),
@@ -147,8 +149,8 @@ def write_usage(folder: Path, customers: int, days: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number, lines in _deliveries(customers, days):
         path = folder / _file(number)
-        with gzip.open(path, "wt", encoding="utf-8", compresslevel=1) as file:
-            file.write("\n".join(lines) + "\n")
+        # The same bytes whenever they are written: other bytes would be a correction.
+        path.write_bytes(gzip.compress(("\n".join(lines) + "\n").encode(), 1, mtime=0))
 
 
 def _file(number: int) -> str:
@@ -345,38 +347,29 @@ def bill_history(folder: Path, usage: Path, days: int) -> tuple[Scene, Cost]:
 
 
 def measure(
-    scenes: Sequence[Scene], usage: Path, customers: int, singles: int
+    scenes: Sequence[Scene], usage: Path, customers: int, nights: int
 ) -> list[dict[str, Cost]]:
-    """Bill what comes after the books, night by night, in all books in turns."""
-    nights: list[list[Cost]] = [[] for _ in scenes]
-    for night in range(singles):
-        for scene, measured in zip(scenes, nights, strict=True):
-            feeds_until(scene.folder / "feeds", usage, scene.days + night + 1)
-            measured.append(run(scene.environment, scene.days + night, scene.days + night))
-    costs = [
-        {
-            "night": Cost(
-                *(_medians([getattr(night, part) for night in measured]) for part in FIELDS)
+    """Bill what comes after the books, in all books in turns: a night, one with late usage, a night ..."""
+    costs: list[dict[str, list[Cost]]] = [{} for _ in scenes]
+    for number in range(2 * nights):
+        for scene, measured in zip(scenes, costs, strict=True):
+            day = scene.days + number
+            feeds_until(scene.folder / "feeds", usage, day + 1)
+            if number % 2:
+                _deliver_late(scene.folder / "feeds" / "usage", day, customers)
+            measured.setdefault(LATE_NIGHT if number % 2 else NIGHT, []).append(
+                run(scene.environment, day, day)
             )
-        }
-        for measured in nights
-    ]
-    for scene in scenes:
-        last = scene.days + singles
-        feeds_until(scene.folder / "feeds", usage, last + 1)
-        _deliver_late(scene.folder / "feeds" / "usage", last, customers)
-    for kind, days_ago in (
-        ("a night with late usage of an old day", 0),
-        ("the same night again", 0),
-        ("an old delivery again", AGAIN),
-    ):
-        for scene, cost in zip(scenes, costs, strict=True):
-            day = scene.days + singles - days_ago
-            cost[kind] = run(scene.environment, day, day)
-    return costs
+    for kind, days_ago in ((SAME_NIGHT, 0), (OLD_DELIVERY, AGAIN)):
+        for scene, measured in zip(scenes, costs, strict=True):
+            day = scene.days + 2 * nights - 1 - days_ago
+            measured[kind] = [run(scene.environment, day, day)]
+    return [{kind: _median(runs) for kind, runs in measured.items()} for measured in costs]
 
 
-FIELDS = ("stages", "nodes")
+def _median(runs: Sequence[Cost]) -> Cost:
+    stages, nodes = ([getattr(run, part) for run in runs] for part in ("stages", "nodes"))
+    return Cost(_medians(stages), _medians(nodes))
 
 
 def _medians(measured: list[dict[str, float]]) -> dict[str, float]:
@@ -410,7 +403,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--customers", type=int, default=CUSTOMERS)
     parser.add_argument("--short", type=int, default=SHORT)
     parser.add_argument("--long", type=int, default=LONG)
-    parser.add_argument("--nights", type=int, default=NIGHTS, help="single nights of the median")
+    parser.add_argument("--nights", type=int, default=NIGHTS, help="nights of each median")
     parser.add_argument("--top", type=int, default=25, help="nodes of dbt that are listed")
     parser.add_argument(
         "--run", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help=argparse.SUPPRESS
@@ -421,8 +414,9 @@ def main(arguments: list[str] | None = None) -> None:
         return
     folder = asked.folder.resolve()
     usage = folder / "usage"
-    if not (usage / _file(asked.long + asked.nights)).exists():
-        write_usage(usage, asked.customers, asked.long + asked.nights + 1)
+    last = asked.long + 2 * asked.nights - 1
+    if not (usage / _file(last)).exists():
+        write_usage(usage, asked.customers, last + 1)
         write_seeds(folder / "seeds", asked.customers)
     found: dict[str, Any] = {"machine": machine(), "customers": asked.customers}
     found |= {"lines_a_day": asked.customers * SLICES, "days": [asked.short, asked.long]}
