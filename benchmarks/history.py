@@ -385,10 +385,10 @@ def compare(short: dict[str, Cost], long: dict[str, Cost], days: tuple[int, int]
             _row(stage, cost.stages[stage], long[kind].stages[stage])
         _row("all", cost.total, long[kind].total)
     print("\nwhat grew most in a night (seconds of dbt's clock)")
-    names = {*short["night"].nodes, *long["night"].nodes}
-    grown = {n: long["night"].nodes.get(n, 0) - short["night"].nodes.get(n, 0) for n in names}
+    names = {*short[NIGHT].nodes, *long[NIGHT].nodes}
+    grown = {n: long[NIGHT].nodes.get(n, 0) - short[NIGHT].nodes.get(n, 0) for n in names}
     for name in sorted(grown, key=lambda name: -grown[name])[:top]:
-        _row(name, short["night"].nodes.get(name, 0), long["night"].nodes.get(name, 0))
+        _row(name, short[NIGHT].nodes.get(name, 0), long[NIGHT].nodes.get(name, 0))
 
 
 def _row(name: str, short: float, long: float) -> None:

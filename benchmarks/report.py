@@ -14,6 +14,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from benchmarks.history import LATE_NIGHT, NIGHT
 from benchmarks.night import RESULTS, SIZES
 from orchestration.settings import PROJECT_ROOT
 
@@ -218,7 +219,7 @@ def _tenfold(found: Results) -> Verdict:
 def _history(found: Results) -> Verdict:
     if "history" not in found:
         return _UNKNOWN
-    short, long = found["history"]["cpu_s"]["night"]
+    short, long = found["history"]["cpu_s"][NIGHT]
     return f"{long / short:.2f} x ({long:.1f} against {short:.1f} CPU s)", long <= 1.1 * short
 
 
@@ -226,7 +227,7 @@ def _late(found: Results) -> Verdict:
     if "history" not in found:
         return _UNKNOWN
     spent = found["history"]["cpu_s"]
-    night, late = (spent[kind][1] for kind in ("night", "a night with late usage of an old day"))
+    night, late = (spent[kind][1] for kind in (NIGHT, LATE_NIGHT))
     one = spent["backfill"][1] / found["history"]["days"][1]
     said = (
         f"{late - night:.1f} CPU s more than a night without it ({night:.1f}); in a backfill a day "

@@ -77,10 +77,7 @@ case when {{ text }} is not null then try_parse_json({{ text }}) is not null and
 
         select grant_id
         from {{ ref('credit_ledger') }}
-        where
-            grant_id is not null
-            and posted_on >= (select min(cycle_start) from {{ ref('int_focus_cycles') }})
-            and cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
+        where grant_id is not null and cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
 
     )
 

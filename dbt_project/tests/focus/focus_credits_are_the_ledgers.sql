@@ -55,10 +55,7 @@ overage_booked as (
         posted_on,
         sum(credits) as credits
     from {{ ref('credit_ledger') }}
-    where
-        kind = 'overage'
-        and posted_on >= (select min(cycle_start) from {{ ref('int_focus_cycles') }})
-        and cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
+    where kind = 'overage' and cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
     group by customer_id, posted_on
 
 ),
