@@ -54,10 +54,10 @@ _TIME = re.compile(
     re.ASCII,
 )
 _MALFORMED = ("malformed", None, None)
-# Rounded to 6 decimals, it is no longer below 10^12.
-_LARGE = Decimal("999999999999.9999995")
-# No binary float holds more: longer than any day.
-_INFINITE = Decimal("1.7976931348623159e308")
+_DECIMAL = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+# Rounded to 6 decimals, it is no longer below 10^9; and it is as much as -0.000001.
+_LARGE = Decimal("999999999.9999995")
+_BELOW_0 = Decimal("-0.0000005")
 
 
 def judged(line: str) -> tuple[str | None, Decimal | None, datetime | None]:
@@ -90,21 +90,28 @@ def judged(line: str) -> tuple[str | None, Decimal | None, datetime | None]:
         name: metadata.get(name) for name in ("duration_s", "energy_cost")
     }
     numbers = {name: None if value == "" else value for name, value in numbers.items()}
+    for name, value in numbers.items():
+        if isinstance(value, str):
+            if not _DECIMAL.fullmatch(value):
+                return _MALFORMED
+            try:
+                numbers[name] = Decimal(value)
+            except InvalidOperation:
+                return _MALFORMED
     if any(value is not None and not isinstance(value, Decimal) for value in numbers.values()):
         return _MALFORMED
     kind = top["kind"] or "usage"
     if kind not in ("usage", "correction", "retraction"):
         return _MALFORMED
-    for name in ("quantity", "energy_cost"):
-        if numbers[name] is not None and numbers[name].copy_abs() >= _LARGE:
-            return _MALFORMED
+    if any(value is not None and value.copy_abs() >= _LARGE for value in numbers.values()):
+        return _MALFORMED
     amount = numbers["quantity"]
     if top["meter"] == "gpu_hour" and amount is not None:
         hours = amount.quantize(Decimal("0.000001"), ROUND_HALF_UP)
-        if abs(hours) * 60 >= 10**12:
+        if abs(hours) * 60 >= 10**9:
             return _MALFORMED
     duration = numbers["duration_s"]
-    if duration is not None and (duration < 0 or duration >= _INFINITE):
+    if duration is not None and duration <= _BELOW_0:
         return _MALFORMED
     at = _TIME.fullmatch(top["ts"]) if top["ts"] else None
     instant = _instant(at) if at else None
@@ -274,6 +281,8 @@ def corpus() -> list[str]:
             '"\\u0000"',
         ),
     ]
+    values += [json.dumps(number) for number in (*hostile.NUMBERS, *hostile.NOT_NUMBERS)]
+    values += ['"usage"', '"no_usage"']
     rows = [with_(name, value) for name in NAMES for value in values]
     rows += [
         with_(name, value)
@@ -311,6 +320,7 @@ def corpus() -> list[str]:
         "\x1b[2J" + good,
         "\ufeff" + good,
         '{"__proto__":{"event_id":"e"},"constructor":1}',
+        '{"kind":"no_usage"}',
         "{}",
         "[]",
         '""',
@@ -374,6 +384,7 @@ def test_a_file_with_the_line_ends_of_old_is_no_delivery(tmp_path):
 JSON_TOKENS = st.one_of(
     st.sampled_from(hostile.NUMBERS),
     st.sampled_from(hostile.NOT_NUMBERS),
+    st.sampled_from([json.dumps(number) for number in (*hostile.NUMBERS, *hostile.NOT_NUMBERS)]),
     st.sampled_from([json.dumps(time) for time in hostile.TIMES]),
     st.sampled_from([json.dumps(text, ensure_ascii=False) for text in hostile.TEXTS.values()]),
     st.sampled_from(["null", "true", "{}", "[]", '""', '"usage"', '"correction"', '"gpu_second"']),
