@@ -217,7 +217,18 @@ def check(feed: Feed, content: bytes) -> None:
         for number, line in lines.items()
         if line.decode("utf-8", "backslashreplace").strip()
     }
-    assert delivery.problem is None
+    if delivery.problem:
+        # Nothing in it could be used, and what it is instead is said.
+        assert "half-written" not in delivery.problem
+        texts = [line.decode("utf-8", "backslashreplace") for line in lines.values()]
+        assert {judged(text)[0] for text in texts} == {"malformed"}
+        assert not feed.landed()
+        return
+    if [json.loads(line) for line in lines.values() if b"no_usage" in line] == [
+        {"kind": "no_usage"}
+    ] and len(lines) == 1:
+        assert (delivery.delivered_rows, feed.landed(), feed.rejected()) == (0, [], [])
+        return
     landed = {row["line_number"]: row for row in feed.landed()}
     rejected = {row["line_number"]: row for row in feed.rejected()}
     assert not landed.keys() & rejected.keys()
@@ -364,19 +375,18 @@ def test_marks_and_line_ends_change_no_verdict(tmp_path, ends, mark):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
-def test_a_delivery_in_another_encoding_is_set_aside_row_by_row(tmp_path, encoding):
+def test_a_delivery_in_another_encoding_is_called_that(tmp_path, encoding):
     content = "".join(json.dumps(GOOD) + "\n" for _ in range(3)).encode(encoding)
     delivery = Feed(tmp_path).land(content)
 
     assert delivery.landed_rows == 0
-    # The bytes after the last line end are no line of JSON: the file looks cut off.
-    assert delivery.rejected_rows == 3 or "half-written" in delivery.problem
+    assert "it is UTF-16 or UTF-32, not UTF-8. Deliver it as UTF-8" in delivery.problem
 
 
 def test_a_file_with_the_line_ends_of_old_is_no_delivery(tmp_path):
     delivery = Feed(tmp_path).land("".join(json.dumps(GOOD) + "\r" for _ in range(3)).encode())
 
-    assert "half-written" in delivery.problem
+    assert "its lines end with a carriage return alone" in delivery.problem
 
 
 # --- anything at all ------------------------------------------------------------------------------

@@ -14,17 +14,17 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError
 from urllib3.util.retry import Retry
 
 from orchestration.connectors.addresses import is_safe
+from orchestration.exchange import Exchange, OutOfTime, WatchedAdapter
 
 RETRIES = 5
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
 ANSWER_SECONDS = 300
-"""How long one answer may take from its first byte to its last."""
+"""How long one exchange may take, from the request to the last byte of its answer."""
 ANSWER_BYTES = 64 << 20
 LONGEST_WAIT_SECONDS = 120
 """No back-off and no Retry-After makes a request wait longer, unless a session says otherwise."""
@@ -73,7 +73,7 @@ class _Retry(Retry):
         return super().get_backoff_time() or first
 
 
-class _Adapter(HTTPAdapter):
+class _Adapter(WatchedAdapter):
     """Sends a request with retries and timeouts, and reads its answer within the limits."""
 
     def __init__(self, answer_bytes: int, retry: _Retry) -> None:
@@ -93,32 +93,41 @@ class _Adapter(HTTPAdapter):
         how |= {"stream": True, "timeout": how.get("timeout") or (CONNECT_SECONDS, READ_SECONDS)}
         repeats = request.method in (self._retry.allowed_methods or ())
         for tries_left in (1, 0) if repeats else (0,):
-            response = super().send(request, **how)
-            if response.status_code in _BUSY:
-                said = _beginning(response)
-                response.close()
-                raise Busy(response.status_code, 1 + int(self._retry.total or 0) * repeats, said)
-            try:
-                self._read(response)
-                break
-            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
-                # The answer broke off: urllib3 retries only up to the answer's head.
-                response.close()
-                if not tries_left:
-                    raise
+            with Exchange(ANSWER_SECONDS) as exchange:
+                try:
+                    response = super().send(request, **how)
+                except OutOfTime:
+                    raise TooMuch("the answer takes too long") from None
+                if response.status_code in _BUSY:
+                    said = _beginning(response)
+                    response.close()
+                    tries = 1 + int(self._retry.total or 0) * repeats
+                    raise Busy(response.status_code, tries, said)
+                try:
+                    self._read(response, exchange)
+                    break
+                except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+                    # The answer broke off: urllib3 retries only up to the answer's head.
+                    response.close()
+                    if not tries_left:
+                        raise
         return response
 
-    def _read(self, response: requests.Response) -> None:
-        deadline = time.monotonic() + ANSWER_SECONDS
+    def _read(self, response: requests.Response, exchange: Exchange) -> None:
         content = bytearray()
-        for piece in response.iter_content(1 << 16):
-            content += piece
-            if len(content) > self._answer_bytes:
-                response.close()
-                raise TooLarge("the answer is too large")
-            if time.monotonic() > deadline:
-                response.close()
-                raise TooMuch("the answer takes too long")
+        try:
+            for piece in response.iter_content(1 << 16):
+                content += piece
+                if len(content) > self._answer_bytes:
+                    raise TooLarge("the answer is too large")
+        except Exception:
+            response.close()
+            if not exchange.is_over:
+                raise
+        # An answer that is cut off can look like a whole one.
+        if exchange.is_over:
+            response.close()
+            raise TooMuch("the answer takes too long") from None
         response._content = bytes(content)
 
 

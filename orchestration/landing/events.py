@@ -110,11 +110,6 @@ NOT_ALONE = (
     'kind is no_usage: {"kind": "no_usage"}, alone in its delivery, says that nothing ran on the day'
 )
 """What is wrong with such a line where it is not the only one, or says more."""
-EXAMPLE = (
-    '{"event_id": "e-1", "customer_id": "acme", "meter": "gpu_minute", "quantity": 60, '
-    '"ts": "2026-01-31T10:00:00Z", "metadata": {"cluster": "c1"}}'
-)
-"""A row with all that is required, to show to whoever delivers."""
 
 # RFC 3339; the offset is optional here because a time without one has a reason of its own.
 _TIME = (
@@ -715,6 +710,10 @@ def _parsed(line: str) -> dict[str, Any]:
         raise _NotUsable(f"nested more than {_DEEPEST} levels deep") from None
     except InvalidOperation:
         raise _NotUsable("the exponent of a number is out of range") from None
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and line.lstrip().startswith("{"):
+            raise _NotUsable("something follows the JSON object on its line") from None
+        raise _NotUsable(f"not JSON: {error}") from None
     except ValueError as error:
         raise _NotUsable(f"not JSON: {error}") from None
     if not isinstance(row, dict):

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestration.landing.engine import connect
-from orchestration.landing.files import PRICE, SNAPSHOTS, landed_delivery, staging
+from orchestration.landing.files import PRICE, RATE, SNAPSHOTS, landed_delivery, staging
 from orchestration.quality.gate import FeedKey
 from orchestration.quality.measures import AMOUNT, SCHEMA, columns_found, ratio, share, times
 from orchestration.quality.wanted import Wanted
@@ -138,7 +138,7 @@ _MEASURED: dict[FeedKey, _Snapshot] = {
             "month_low": "min(usd_per_unit) filter (where day > $as_of - 31 and day <= $as_of)",
             "month_high": "max(usd_per_unit) filter (where day > $as_of - 31 and day <= $as_of)",
         },
-        columns=[("lowest_rate", PRICE), ("times_in_a_month", AMOUNT)],
+        columns=[("lowest_rate", RATE), ("times_in_a_month", AMOUNT)],
         finish=_times_in_a_month,
     ),
 }
@@ -293,7 +293,7 @@ def _rates(place: Place, as_of: date) -> pa.Table:
             )
     rates[place.reporting_currency] = Decimal(1)
     return pa.table(
-        {"currency": list(rates), "rate": pa.array(rates.values(), pa.decimal128(18, 9))}
+        {"currency": list(rates), "rate": pa.array(rates.values(), RATE)}
     )
 
 

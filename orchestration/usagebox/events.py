@@ -28,10 +28,13 @@ _RENAMED = (
     "dimensions",
     "ingested_at_ms",
 )
+# Numbers in the feed's metadata; the engine's dimensions are text.
+_NUMBERS = ("duration_s", "energy_cost")
 # What is not an integer stands in a list and counts as none, as in Tally.of.
 _BEGINNING = re.compile(
     r'\{"customer_id":("(?:[^"\\]|\\.)*"),"ts":"(.{10})[^"]*","quantity":(-?[0-9]+)?'
 )
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def feed_row(event: Event) -> str:
@@ -107,12 +110,16 @@ def _metadata(event: Event, reason: object) -> str:
     inner = dimensions.get("inner", {}) if isinstance(dimensions, dict) else None
     if not isinstance(inner, dict) or not all(isinstance(value, str) for value in inner.values()):
         return _wrapped(dimensions)
-    metadata = {name: _json(inner[name]) for name in sorted(inner)}
+    metadata = {name: _dimension(name, inner[name]) for name in sorted(inner)}
     if not inner.get("model_family") and event.get("model_id") is not None:
         metadata["model_family"] = _json(event["model_id"])
     if reason is not None:
         metadata[_free("correction_reason", metadata)] = _json(reason)
     return _object(metadata)
+
+
+def _dimension(name: str, value: str) -> str:
+    return value if name in _NUMBERS and _NUMBER.fullmatch(value) else _json(value)
 
 
 def _free(name: str, taken: Container[str]) -> str:
