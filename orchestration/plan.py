@@ -109,6 +109,10 @@ class BilledState:
             }
         )
 
+    def rebuild(self) -> None:
+        """Have the next billing build the warehouse from nothing."""
+        self._update({name: known for name, known in self._stored().items() if name != "basis"})
+
     def snapshot(self, name: str) -> Path:
         """The copy of a price feed that was billed last."""
         return self._folder / name.replace("/", "_")
@@ -145,7 +149,7 @@ def make_plan(settings: Settings, first: date, last: date) -> RunPlan | None:
         for day in _days(min(first_delivery_day, books_open_on), max(last_day, last))
         if day.isoformat() not in hashes
     )
-    refusals = _refusals(settings, missing)
+    refusals = _refusals(settings, sorted({*missing, *_refused_days(settings)}))
     state = BilledState(settings)
     billed = state.read()
     starts_anew = "basis" not in billed or billed["basis"] != _basis(settings, books_open_on)
@@ -290,17 +294,36 @@ def _landed_hashes(settings: Settings) -> dict[str, str]:
         "select cast(delivery_day as varchar), content_sha256 from read_parquet($glob) "
         "where problem is null and delivery_day is not null "
         "and rejected_rows * 1000000 <= $max_incurable_micro * delivered_rows",
-        {
-            "glob": str(settings.landing_dir / "deliveries" / "usage" / "*.parquet"),
-            "max_incurable_micro": _micro(settings.max_incurable_share),
-        },
+        _records(settings),
     )
     return dict(rows)
 
 
-def _refusals(settings: Settings, missing: tuple[date, ...]) -> tuple[str, ...]:
-    """What is landed but must not be billed, and why: usage of missing days, and price feeds."""
-    deliveries = [("usage", day) for day in missing] + [(feed, None) for feed in SNAPSHOTS]
+def _records(settings: Settings) -> dict[str, Any]:
+    """Parameters of a query over the records of usage deliveries."""
+    return {
+        "glob": str(settings.landing_dir / "deliveries" / "usage" / "*.parquet"),
+        "max_incurable_micro": _micro(settings.max_incurable_share),
+    }
+
+
+def _refused_days(settings: Settings) -> set[date]:
+    """The days of which rows are landed that may not be billed, wherever in the books they lie.
+
+    Without the first or the last one, the books would begin later or end earlier in silence.
+    """
+    rows = _query(
+        "select delivery_day from read_parquet($glob) where delivery_day is not null "
+        "and delivered_rows > 0 and (problem is not null "
+        "or rejected_rows * 1000000 > $max_incurable_micro * delivered_rows)",
+        _records(settings),
+    )
+    return {day for (day,) in rows}
+
+
+def _refusals(settings: Settings, days: Iterable[date]) -> tuple[str, ...]:
+    """What is landed but must not be billed, and why: usage of some days, and price feeds."""
+    deliveries = [("usage", day) for day in days] + [(feed, None) for feed in SNAPSHOTS]
     found = (
         refusal(settings.landing_dir, feed, day, settings.max_incurable_share)
         for feed, day in deliveries

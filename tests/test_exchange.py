@@ -156,6 +156,6 @@ def test_an_engine_that_drips_is_a_problem_by_name() -> None:
     with (
         serving(SERVED["one header"]) as (url, _),
         asking(url, None, parallel=1, backoff_seconds=0.001) as engine,
-        pytest.raises(FeedProblem, match="acme.*takes too long"),
+        pytest.raises(FeedProblem, match=r"acme.*takes too long"),
     ):
         list(engine.tallies([window]))

@@ -106,9 +106,7 @@ _REQUIRED = (
 
 NO_USAGE = "no_usage"
 """The kind of the one line of a delivery of a day on which nothing ran."""
-NOT_ALONE = (
-    'kind is no_usage: {"kind": "no_usage"}, alone in its delivery, says that nothing ran on the day'
-)
+NOT_ALONE = 'kind is no_usage: {"kind": "no_usage"}, alone in its delivery, says that nothing ran on the day'
 """What is wrong with such a line where it is not the only one, or says more."""
 
 # RFC 3339; the offset is optional here because a time without one has a reason of its own.

@@ -14,7 +14,11 @@ from dataclasses import dataclass
 _MAGIC = (
     (b"\x1f\x8b", "it is gzip under a plain name", "Deliver it with .gz at the end of its name"),
     (b"PK\x03\x04", "it is a zip file or an Excel workbook", "Deliver what is in it, as text"),
-    (b"PAR1", "it is Parquet under another name", "Deliver it with .parquet at the end of its name"),
+    (
+        b"PAR1",
+        "it is Parquet under another name",
+        "Deliver it with .parquet at the end of its name",
+    ),
     (b"BZh", "it is packed with bzip2", "Deliver it plain or packed with gzip"),
     (b"\xfd7zXZ", "it is packed with xz", "Deliver it plain or packed with gzip"),
     (b"\x28\xb5\x2f\xfd", "it is packed with zstd", "Deliver it plain or packed with gzip"),

@@ -87,8 +87,8 @@ def land_usage(
             is_begun = files.landed_delivery(landing, FEED, day) is None
             if not withdrawals.is_accepted(withdrawal, landing, whatever_ids=is_begun):
                 withdrawals.hold(withdrawal, landing)
-                problem = withdrawal.problem(file.name)
-                return files.record_problem(landing, stage, problem, day, withdrawal.content_sha256)
+                held = withdrawal.problem(file.name)
+                return files.record_problem(landing, stage, held, day, withdrawal.content_sha256)
             if not is_begun:
                 withdrawals.keep_replaced(landing, day)
         return _replace_landed(staged, file, landing, conflict_days)
@@ -137,9 +137,10 @@ class _Staged:
             self.rejects.close()
             self.rejects = TableWriter(self.rejects.path, files.REJECTED)
             self.rejected_by_reason.clear()
-        elif self.rejected_by_reason.keys() == {"malformed"} and not file.is_parquet:
-            if foreign := not_json_lines(stream.head):
-                raise FeedProblem(FEED, file.name, foreign.what, foreign.cure)
+            return
+        is_no_json = self.rejected_by_reason.keys() == {"malformed"} and not file.is_parquet
+        if is_no_json and (foreign := not_json_lines(stream.head)):
+            raise FeedProblem(FEED, file.name, foreign.what, foreign.cure)
 
     def close(self) -> None:
         """Finish the staged files."""

@@ -80,7 +80,12 @@ class NothingWithdrawn(LookupError):
 
 
 def find_withdrawal(
-    landing: Path, day: date, earlier: Collection[Path], now: Collection[Path], sha256: str, spill: Path
+    landing: Path,
+    day: date,
+    earlier: Collection[Path],
+    now: Collection[Path],
+    sha256: str,
+    spill: Path,
 ) -> Withdrawal | None:
     """What a delivery takes back that is about to be landed again.
 

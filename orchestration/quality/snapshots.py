@@ -292,9 +292,7 @@ def _rates(place: Place, as_of: date) -> pa.Table:
                 ).fetchall()
             )
     rates[place.reporting_currency] = Decimal(1)
-    return pa.table(
-        {"currency": list(rates), "rate": pa.array(rates.values(), RATE)}
-    )
+    return pa.table({"currency": list(rates), "rate": pa.array(rates.values(), RATE)})
 
 
 def _energy_currencies(landing: Path, wanted: Wanted) -> frozenset[str]:
