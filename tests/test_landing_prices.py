@@ -567,7 +567,7 @@ def test_bad_gpu_prices_all_count_even_identical_ones(feeds):
         ("2026-01-02,EUR,0", "malformed"),
         ("2026-01-02,EUR,-1", "malformed"),
         ("2026-01-02,EUR,0.0000000001", "malformed"),
-        ("2026-01-02,EUR,0.0000000009999994", "malformed"),
+        ("2026-01-02,EUR,0.0000000009994", "malformed"),
         ("2026-01-02,EUR,1000000000.000000000001", "malformed"),
         ("2026-01-02,EUR,1e999999999", "malformed"),
         ("2026-01-02,EUR,nan", "malformed"),

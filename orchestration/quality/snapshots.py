@@ -89,6 +89,7 @@ def _times_in_a_month(part: dict[str, Any], _: Wanted) -> dict[str, Any]:
 
 
 _MEASURED: dict[FeedKey, _Snapshot] = {
+    # Prices are measured to 6 decimals: with all of theirs and a rate's, the largest would overflow.
     "energy_price": _Snapshot(
         day="interval_start::date",
         part=("zone",),
@@ -96,7 +97,7 @@ _MEASURED: dict[FeedKey, _Snapshot] = {
         measures={
             "shortest_interval": "min(resolution_minutes)",
             "typical_price": (
-                "quantile_disc(abs(price_per_kwh * rate), 0.5) "
+                "quantile_disc(abs(price_per_kwh::decimal(18, 6) * rate), 0.5) "
                 "filter (where day > $as_of - 7 and day <= $as_of)"
             ),
         },
@@ -125,7 +126,7 @@ _MEASURED: dict[FeedKey, _Snapshot] = {
         required=("observed_at", "gpu_type", "price_per_gpu_hour", "currency", "price_kind"),
         measures={
             "lowest_price": "min(price_per_gpu_hour)",
-            "highest_price": "max((price_per_gpu_hour * rate)::decimal(36, 6))",
+            "highest_price": "max((price_per_gpu_hour::decimal(18, 6) * rate)::decimal(36, 6))",
         },
         columns=[("lowest_price", PRICE), ("highest_price", AMOUNT)],
     ),
