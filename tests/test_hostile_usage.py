@@ -455,6 +455,23 @@ def test_every_line_of_any_delivery_gets_the_verdict_of_a_second_judge(tmp_path_
         check(Feed(tmp_path_factory.mktemp("fuzz")), content)
 
 
+@given(ROWS, st.integers(0, 24))
+@settings(max_examples=examples(30), deadline=None)
+def test_one_hostile_row_harms_none_of_the_good_ones(tmp_path_factory, hostile_row, place):
+    """Whatever it is, and wherever it stands: the others land as they do without it."""
+    good = [json.dumps({**GOOD, "event_id": f"e{n}"}) for n in range(24)]
+    feed = Feed(tmp_path_factory.mktemp("one"))
+    line = hostile_row.replace("\n", " ").encode("utf-8", "surrogatepass")
+    encoded = [row.encode() for row in good]
+    content = b"\n".join([*encoded[:place], line, *encoded[place:], b""])
+
+    delivery = feed.land(content)
+
+    assert delivery.problem is None
+    assert set(good) <= {row["raw"] for row in feed.landed()}
+    assert delivery.delivered_rows == 25
+
+
 @given(st.lists(ROWS, min_size=1, max_size=12))
 @settings(max_examples=examples(30), deadline=None)
 def test_both_lanes_read_the_same_in_every_line(lines):
