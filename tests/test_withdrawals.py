@@ -245,6 +245,7 @@ def test_a_crash_of_an_accepted_withdrawal_heals(tmp_path, monkeypatch):
         assert feed.land(*new).problem is None
         assert feed.landed() == ["e1"]
         assert feed.landed(f"replaced/usage/{DAY}/{kept}") == ["e1", "e2", "e3"]
+        assert [path.name for path in (feed.landing / f"replaced/usage/{DAY}").iterdir()] == [kept]
     assert 4 < stopped < 20
 
 
