@@ -89,15 +89,10 @@ def judged(line: str) -> tuple[str | None, Decimal | None, datetime | None]:
     numbers = {"quantity": row.get("quantity")} | {
         name: metadata.get(name) for name in ("duration_s", "energy_cost")
     }
-    numbers = {name: None if value == "" else value for name, value in numbers.items()}
-    for name, value in numbers.items():
-        if isinstance(value, str):
-            if not _DECIMAL.fullmatch(value):
-                return _MALFORMED
-            try:
-                numbers[name] = Decimal(value)
-            except InvalidOperation:
-                return _MALFORMED
+    try:
+        numbers = {name: _number(value) for name, value in numbers.items()}
+    except (ValueError, InvalidOperation):
+        return _MALFORMED
     if any(value is not None and not isinstance(value, Decimal) for value in numbers.values()):
         return _MALFORMED
     kind = top["kind"] or "usage"
@@ -135,6 +130,15 @@ def judged(line: str) -> tuple[str | None, Decimal | None, datetime | None]:
     if not DAY - timedelta(days=400) <= instant.date() <= DAY:
         return "timestamp_out_of_range", None, None
     return None, quantity, instant
+
+
+def _number(value: Any) -> Any:
+    """What a text spells, None for an empty one; anything else as it is."""
+    if not isinstance(value, str) or value == "":
+        return None if value == "" else value
+    if not _DECIMAL.fullmatch(value):
+        raise ValueError(value)
+    return Decimal(value)
 
 
 def _refused(name: str) -> None:
