@@ -45,7 +45,7 @@ _ZERO = Fraction(0)
 
 _VALID = "valid_from <= $day and (valid_to is null or $day < valid_to)"
 # Units of the warehouse's integers, by the ending of their names.
-_SCALES = {"_micro": 10**6, "_pico": 10**12}
+_SCALES = {"_micro": 10**6, "_nano": 10**9, "_pico": 10**12, "_femto": 10**15}
 
 
 class NothingToExplain(ValueError):
@@ -613,7 +613,7 @@ class _Trace:
         hours = self._rows(
             "select * from int_burst_hours where customer_id = $customer and cycle_start = $cycle "
             "and is_adjustment = $is_adjustment and pack_sku = $sku "
-            "and surcharge_unit_price_pico = cast($unit_price as hugeint) and burst_micro > 0 "
+            "and surcharge_unit_price_pico = cast($unit_price as hugeint) and burst_nano > 0 "
             "order by posting_date, usage_day, hour_of_day",
             sku=line["sku"],
             unit_price=str(int(line["unit_price"] * 10**12)),
@@ -635,8 +635,8 @@ class _Trace:
             window = self._window(day, number)
             gpus = plan["base_concurrency"] * plan["quantity"]
             excess = whole["minutes"] - 60 * gpus
-            burst = min(excess, rounded(60 * gpus * (window["concurrency_multiplier"] - 1), 6))
-            burst_credits = rounded(whole["credits"] * burst / whole["minutes"], 12)
+            burst = min(excess, rounded(60 * gpus * (window["concurrency_multiplier"] - 1), 9))
+            burst_credits = rounded(whole["credits"] * burst / whole["minutes"], 15)
             credits[hour["posting_date"]] += burst_credits
             included = plan["included_credits"] * plan["quantity"]
             priced = self._surcharge_price(plan, included, day, window)
@@ -675,7 +675,7 @@ class _Trace:
         ]
         self._usage("All usage of the days with burst hours", rows)
         by_hours = self._one(
-            "select coalesce(sum(gpu_minutes_micro), 0) as minutes_micro from int_usage_hours "
+            "select coalesce(sum(gpu_minutes_nano), 0) as minutes_nano from int_usage_hours "
             "where customer_id = $customer and not is_dedicated and (usage_day, posting_date) in "
             "(select (unnest($usage_days::date[]), unnest($posting_dates::date[])))",
             usage_days=[pair[0] for pair in sorted(pairs)],
@@ -692,9 +692,9 @@ class _Trace:
     def _hour(self, hour: Row) -> Row:
         """Minutes and credits, unrounded, of a customer in a clock hour."""
         return self._rows(
-            "select coalesce(sum(gpu_minutes_micro), 0) as minutes_micro, "
-            "coalesce(sum(cast(gpu_minutes_micro as hugeint) * credit_rate_micro), 0) "
-            "as credits_pico from int_usage_hours where customer_id = $customer "
+            "select coalesce(sum(gpu_minutes_nano), 0) as minutes_nano, "
+            "coalesce(sum(cast(gpu_minutes_nano as hugeint) * credit_rate_micro), 0) "
+            "as credits_femto from int_usage_hours where customer_id = $customer "
             "and usage_day = $usage_day and posting_date = $posting_date "
             "and hour_of_day = $hour and not is_dedicated",
             usage_day=hour["usage_day"],

@@ -21,6 +21,9 @@ import pyarrow as pa
 from orchestration.landing.files import SNAPSHOTS, copy, has_usage, put, refusal, write_table
 from orchestration.settings import Settings
 
+# Counted up when a table of the warehouse means, holds or is called something else than before.
+_LAYOUT = 2
+
 # The longest billing cycle: no cycle that contains a day ends later than this many days after it.
 _LONGEST_CYCLE = 31
 
@@ -269,6 +272,8 @@ def _days(first: date, last: date) -> Iterable[date]:
 def _basis(settings: Settings, books_open_on: date) -> dict[str, Any]:
     """The settings that every number of the books rests on: another value means other books."""
     return {
+        # How the warehouse is laid out: one of another layout is built anew from the landing.
+        "layout": _LAYOUT,
         "books_open_on": books_open_on.isoformat(),
         "days_until_close": settings.days_until_close,
         "normal_utilization": str(settings.normal_utilization),

@@ -69,6 +69,45 @@ FINAL_INVOICE_LINES = pa.schema(
         ("is_adjustment", pa.bool_()),
     ]
 )
+FINAL_INVOICES = pa.schema(
+    [(name, pa.string()) for name in ("invoice_id", "customer_id", "customer_name")]
+)
+FINAL_ENERGY = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        *((name, pa.date32()) for name in ("cycle_start", "usage_day", "posting_date")),
+        *((name, pa.string()) for name in ("cluster", "accelerator", "model_family")),
+        *((name, _AMOUNT) for name in ("gpu_minutes", "busy_kwh", "energy_cost")),
+    ]
+)
+# What is written down of a final invoice, in this order: what its lines rest on is there before they are.
+_FINAL = {
+    "final_energy": (
+        FINAL_ENERGY,
+        "select customer_id, cycle_start, usage_day, posting_date, cluster, accelerator, "
+        "model_family, "
+        + ", ".join(
+            f"cast({name}_micro as decimal(32, 0)) * 0.000001 as {name}"
+            for name in ("gpu_minutes", "busy_kwh", "energy_cost")
+        )
+        + " from int_usage_costed "
+        "where not is_dedicated and (customer_id, cycle_start) in "
+        "(select (customer_id, cycle_start) from newly_final) and (customer_id, cycle_start) not in "
+        "(select (customer_id, cycle_start) from read_parquet($archived)) order by all",
+    ),
+    "final_invoices": (
+        FINAL_INVOICES,
+        "select distinct newly_final.invoice_id, customer_id, "
+        "coalesce(customers.customer_name, customer_id) as customer_name "
+        "from newly_final left join customers using (customer_id) where newly_final.invoice_id "
+        "not in (select invoice_id from read_parquet($archived)) order by all",
+    ),
+    "final_invoice_lines": (
+        FINAL_INVOICE_LINES,
+        "select * from newly_final where invoice_id "
+        "not in (select invoice_id from read_parquet($archived)) order by invoice_line_id",
+    ),
+}
 
 
 # Seeds that marts read over their whole history.
@@ -238,9 +277,10 @@ def _changed_parts(
 
 def prepare_archive(settings: Settings) -> None:
     """Make sure that each part of the archive has a file for the models to read."""
-    empty = settings.archive_dir / "final_invoice_lines" / "none.parquet"
-    if not empty.exists():
-        put_table(FINAL_INVOICE_LINES.empty_table(), empty)
+    for table, (schema, _) in _FINAL.items():
+        empty = settings.archive_dir / table / "none.parquet"
+        if not empty.exists():
+            put_table(schema.empty_table(), empty)
     action_receipts(settings).prepare()
 
 
@@ -252,14 +292,17 @@ def _archive_final_invoices(
     Before the switch: an invoice that was ever seen as final is in the archive. After a crash in
     between, the next publication finds it there, and its controls have compared it.
     """
-    folder = settings.archive_dir / "final_invoice_lines"
-    lines = warehouse.sql(
+    archived = str(settings.archive_dir / "final_invoice_lines" / "*.parquet")
+    newly_final = warehouse.sql(
         "select * from invoice_lines where status = 'final' and invoice_id not in "
-        "(select invoice_id from read_parquet($1)) order by invoice_line_id",
-        params=[str(folder / "*.parquet")],
+        "(select invoice_id from read_parquet($1))",
+        params=[archived],
     ).to_arrow_table()
-    if lines.num_rows:
-        put_table(
-            lines.select(FINAL_INVOICE_LINES.names).cast(FINAL_INVOICE_LINES),
-            folder / f"{name}.parquet",
-        )
+    if not newly_final.num_rows:
+        return
+    warehouse.register("newly_final", newly_final)
+    for table, (schema, query) in _FINAL.items():
+        folder = settings.archive_dir / table
+        rows = warehouse.execute(query, {"archived": str(folder / "*.parquet")}).to_arrow_table()
+        if rows.num_rows:
+            put_table(rows.select(schema.names).cast(schema), folder / f"{name}.parquet")

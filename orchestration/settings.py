@@ -26,6 +26,12 @@ from orchestration.usagebox.address import engine_address
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_project"
+# ISO 4217: currencies whose invoices are in whole units, and those that these invoices can't hold.
+_WITHOUT_MINOR_UNIT = frozenset(
+    "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split()
+)
+_FINER_THAN_CENTS = frozenset("BHD CLF IQD JOD KWD LYD OMR TND UYW".split())
+
 BOUND_DBT = PROJECT_ROOT / "orchestration" / "bin" / "bound_dbt.py"
 """The dbt that runs are given: it ends when its run does."""
 
@@ -249,6 +255,15 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().resolve()
+
+    @field_validator("reporting_currency")
+    @classmethod
+    def _at_most_two_minor_digits(cls, currency: str) -> str:
+        if currency in _FINER_THAN_CENTS:
+            raise ValueError(
+                f"{currency} has more than two minor digits; invoices have two at most"
+            )
+        return currency
 
     @field_validator("spark_thrift_password")
     @classmethod
@@ -509,6 +524,7 @@ class Settings(BaseSettings):
             "DBT_LOG_PATH": str(self.data_dir / "dbt" / "logs"),
             "DUCKDB_MEMORY_LIMIT": self.duckdb_memory_limit,
             "PROVIDER_NAME": self.provider_name,
+            "MINOR_UNIT_CENTS": "100" if self.reporting_currency in _WITHOUT_MINOR_UNIT else "1",
             "DBT_TARGET": self.dbt_target,
             **(self._spark_environment() if self.dbt_target == "spark" else {}),
         }

@@ -2,7 +2,7 @@
 
 {#- The part of `total` that falls on `units` of `whole`, rounded once; nothing of a whole without units. -#}
 {% macro share_of(total, units, whole) -%}
-coalesce({{ divide_rounded(wide(total) ~ ' * (' ~ units ~ ')', 'nullif(' ~ whole ~ ', 0)', wide_type()) }}, 0)
+coalesce({{ multiply_divide(total, units, 'nullif(' ~ whole ~ ', 0)') }}, 0)
 {%- endmacro %}
 
 {#-
@@ -16,8 +16,7 @@ coalesce({{ divide_rounded(wide(total) ~ ' * (' ~ units ~ ')', 'nullif(' ~ whole
 {#- Readable id of the charge for part `part` of a row of usage; `usage` is the row's alias, `part` a text. -#}
 {% macro usage_charge_id(usage, part) -%}
 {{ usage }}.customer_id || '/' || cast({{ usage }}.posting_date as varchar(10)) || '/usage/'
-|| cast({{ usage }}.usage_day as varchar(10)) || '/' || {{ usage }}.cluster || '/' || {{ usage }}.accelerator
-|| '/' || {{ usage }}.model_family || '/' || {{ part }}
+|| cast({{ usage }}.usage_day as varchar(10)) || '/' || {{ usage_id_parts(usage) }} || '/' || {{ part }}
 {%- endmacro %}
 
 {#- {"name": "value"} as text, the value escaped by the engine; NULL for NULL. -#}

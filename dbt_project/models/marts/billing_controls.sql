@@ -203,7 +203,7 @@ hour_minutes as (
     select
         cast(hours.usage_day as varchar(10)) as scope,
         {{ from_micro('max(accepted_minutes.minutes_micro)') }} as expected,
-        {{ from_micro('sum(hours.gpu_minutes_micro)') }} as actual
+        {{ from_micro(divide_rounded('sum(hours.gpu_minutes_nano)', '1000')) }} as actual
     from {{ ref('int_usage_hours') }} as hours
     left join accepted_minutes on hours.usage_day = accepted_minutes.usage_day
     where hours.usage_day in ({{ touched_days() }})
@@ -417,8 +417,8 @@ settled_invoices as (
     from final_invoice_changes as changes
     left join {{ ref('adjustments') }} as adjustments
         on
-            adjustments.reason like '%' || changes.invoice_id || '%'
-            and adjustments.customer_id || '/' = substring(changes.invoice_id, 1, length(adjustments.customer_id) + 1)
+            instr(adjustments.reason, changes.invoice_id) > 0
+            and adjustments.customer_id || '/' || right(changes.invoice_id, 10) = changes.invoice_id
     group by changes.invoice_id, changes.closed_amount, changes.recomputed_amount, changes.changed_lines
 
 ),
@@ -569,13 +569,22 @@ missing_exchange_rates as (
 
 ),
 
+{# Over all that was delivered: who looks at the feed wants to know, however long ago the hour is. #}
 energy_price_conflicts as (
 
     select
         zone as scope,
         0 as expected,
-        sum(case when is_conflict then 1 else 0 end) as actual
-    from {{ ref('stg_energy_prices') }}
+        sum(is_conflict) as actual
+    from (
+        select
+            zone,
+            interval_start,
+            case when min(price_per_kwh) <> max(price_per_kwh) or min(currency) <> max(currency) then 1 else 0 end
+                as is_conflict
+        from {{ landed('energy_prices') }}
+        group by zone, interval_start
+    ) as intervals
     group by zone
 
 ),
@@ -609,8 +618,13 @@ busy_above_capacity as (
         'pool days' as scope,
         0 as expected,
         count(*) as actual
-    from {{ ref('gpu_minute_costs') }}
-    where busy_minutes > capacity_minutes and cost_date in ({{ touched_days() }})
+    from {{ ref('int_pool_costs') }} as pool_costs
+    cross join settings
+    where
+        {# As much as rounding may have added to the day's rows is nothing. #}
+        pool_costs.busy_minutes_micro > pool_costs.capacity_minutes_micro + pool_costs.row_count
+        and pool_costs.cost_day in ({{ touched_days() }})
+        and pool_costs.cost_day between settings.books_open_on and settings.last_day
 
 ),
 

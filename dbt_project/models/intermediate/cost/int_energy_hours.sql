@@ -14,9 +14,7 @@ priced_intervals as (
         prices.start_minute,
         prices.resolution_minutes,
         prices.currency,
-        {{ divide_rounded(
-            wide('prices.price_per_kwh_pico') ~ ' * rates.rate_pico', '1000000000000'
-        ) }} as price_pico
+        {{ multiply_divide('rates.rate_pico', 'prices.price_per_kwh_pico', '1000000000000') }} as price_pico
     from {{ ref('stg_energy_prices') }} as prices
     left join {{ ref('stg_fx_rates') }} as rates
         on
@@ -47,7 +45,7 @@ zone_hours as (
     select
         zone,
         hour_number,
-        {{ divide_rounded('sum(' ~ wide('price_pico') ~ ' * minutes)', 'nullif(sum(minutes), 0)') }} as price_pico
+        {{ divide_rounded('sum(price_pico * minutes)', 'nullif(sum(minutes), 0)') }} as price_pico
     from interval_hours
     group by zone, hour_number
 

@@ -22,7 +22,7 @@ plan_spans as (
 
 ),
 
-{# Overage tiers: the version of the first day of the cycle with this plan, used that day or not. #}
+{# Overage tiers and energy terms: the version of the first day of the cycle with this plan, used that day or not. #}
 first_days as (
 
     select
@@ -70,7 +70,6 @@ select
     chosen.subscription_id,
     chosen.sku,
     first_days.priced_on,
-    plans.overage_policy,
     {{ to_micro('plans.energy_baseline_per_kwh') }} as energy_baseline_micro,
     {{ to_micro('plans.energy_markup_rate') }} as energy_markup_micro
 from chosen
@@ -82,5 +81,5 @@ inner join first_days
 left join {{ ref('plans') }} as plans
     on
         chosen.sku = plans.sku
-        and chosen.posting_date >= plans.valid_from
-        and (plans.valid_to is null or chosen.posting_date < plans.valid_to)
+        and first_days.priced_on >= plans.valid_from
+        and (plans.valid_to is null or first_days.priced_on < plans.valid_to)
