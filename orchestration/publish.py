@@ -303,6 +303,6 @@ def _archive_final_invoices(
     warehouse.register("newly_final", newly_final)
     for table, (schema, query) in _FINAL.items():
         folder = settings.archive_dir / table
-        rows = warehouse.execute(query, {"archived": str(folder / "*.parquet")}).to_arrow_table()
+        rows = warehouse.sql(query, params={"archived": str(folder / "*.parquet")}).to_arrow_table()
         if rows.num_rows:
             put_table(rows.select(schema.names).cast(schema), folder / f"{name}.parquet")
