@@ -159,7 +159,7 @@ def publish(folder: Path, scenes: Iterable[Scene], **changes: Any) -> Path:
 
 @cache
 def contract() -> dict[str, dict[str, str]]:
-    """The columns of the tables that pages read, with the types of the marts' contract."""
+    """The columns of the tables that pages and the summary read, with the types of the marts' contract."""
     document = yaml.safe_load(
         (DBT_PROJECT_DIR / "models" / "marts" / "_marts.yml").read_text(encoding="utf-8")
     )
@@ -174,10 +174,13 @@ def contract() -> dict[str, dict[str, str]]:
         "fuel_gauges",
         "gpu_minute_costs",
         "invoice_lines",
+        "invoices",
         "margin_bridge",
         "margin_daily",
         "margin_monthly",
         "rate_recommendations",
+        "rejected_rows",
+        "usage_conflicts",
         "usage_daily",
         "waiting_usage",
         "wallet_outlook",

@@ -67,7 +67,6 @@ def gauge_page(gauge: Gauge) -> str:
         refund_words=words.refund_words(gauge),
         expiry_words=words.expiry_words(gauge),
         threshold_words={t.kind: words.threshold_words(gauge, t) for t in gauge.thresholds},
-        reached_words={t.kind: words.reached_words(gauge, t) for t in gauge.thresholds},
         expiring_words=words.expiring_words(gauge),
         range_method=words.range_method(gauge),
         burn_down_words=words.burn_down_words(gauge) if gauge.days else "",

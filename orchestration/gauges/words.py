@@ -189,19 +189,6 @@ def threshold_words(gauge: Gauge, threshold: Threshold) -> str:
     return buys or "usage is capped: no automatic top-up is left in this cycle"
 
 
-def reached_words(gauge: Gauge, threshold: Threshold) -> str:
-    """Whether and when a threshold was, or will be, reached in this cycle; as the alerts say."""
-    crossed = threshold.crossed_on
-    if threshold.is_reached:
-        return f"crossed on {day(crossed)}" if crossed else "reached"
-    before = f"crossed on {day(crossed)}, below it again now; " if crossed else ""
-    if threshold.expected_on:
-        return f"{before}expected {'again ' if crossed else ''}about {day(threshold.expected_on)}"
-    if gauge.balance <= 0:
-        return before.removesuffix("; ") or "not reached"
-    return f"{before}not expected {'again ' if crossed else ''}in this cycle"
-
-
 def pace_words(gauge: Gauge) -> str | None:
     """When the credits are gone at the pace of all use, where that isn't the wallet's own pace."""
     if gauge.balance <= 0 or gauge.mean_daily_use == gauge.mean_daily_burn:
