@@ -28,27 +28,10 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_project"
 # ISO 4217: currencies whose invoices are in whole units, and those that these invoices can't hold.
 _WITHOUT_MINOR_UNIT = frozenset(
-    [
-        "BIF",
-        "CLP",
-        "DJF",
-        "GNF",
-        "ISK",
-        "JPY",
-        "KMF",
-        "KRW",
-        "PYG",
-        "RWF",
-        "UGX",
-        "UYI",
-        "VND",
-        "VUV",
-        "XAF",
-        "XOF",
-        "XPF",
-    ]
+    {"BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI"}
+    | {"VND", "VUV", "XAF", "XOF", "XPF"}
 )
-_FINER_THAN_CENTS = frozenset(["BHD", "CLF", "IQD", "JOD", "KWD", "LYD", "OMR", "TND", "UYW"])
+_FINER_THAN_CENTS = frozenset({"BHD", "CLF", "IQD", "JOD", "KWD", "LYD", "OMR", "TND", "UYW"})
 
 BOUND_DBT = PROJECT_ROOT / "orchestration" / "bin" / "bound_dbt.py"
 """The dbt that runs are given: it ends when its run does."""

@@ -21,7 +21,10 @@ WINDOW_DAYS = 28
 _QUERIES = {
     "days": """
         select balances.customer_id, balance_date as date, burned_credits as burned,
-            overage_credits as overage, closing_credits as closing
+            overage_credits as overage, refunded_credits as refunded, expired_credits as expired,
+            closing_credits as closing,
+            cast(closing_credits + expired_credits + rolled_credits as decimal(38, 6))
+                as before_expiry
         from credit_balances as balances
         inner join fuel_gauges as gauges on balances.customer_id = gauges.customer_id
         where balance_date > gauges.as_of - $window
@@ -93,6 +96,12 @@ _QUERIES = {
             on alerts.customer_id = gauges.customer_id and alerts.cycle_start = gauges.cycle_start
         order by alerts.customer_id, raised_on desc, alert_type
     """,
+    "outlook": """
+        select outlook.* exclude (as_of)
+        from wallet_outlook as outlook
+        inner join fuel_gauges as gauges on outlook.customer_id = gauges.customer_id
+        order by outlook.customer_id
+    """,
     # Minutes of a cluster without an energy mix have no share; the share is that of the other kWh.
     "sites": """
         select record.customer_id, region, cluster,
@@ -118,6 +127,7 @@ _TABLES = (
     "usage_daily",
     "invoice_lines",
     "compliance_usage",
+    "wallet_outlook",
 )
 
 Row = dict[str, Any]
