@@ -1,6 +1,6 @@
 """Publication: a copy of the marts for readers, switched in one step after the checks passed.
 
-``published/current`` is a link to the newest of ``published/publications/<id>``; each holds
+``published/current`` is a link to the newest of ``published/publications/<name>``; each holds
 ``marts.duckdb``, one folder of Parquet per table, a CSV file of the tables that say so, and
 ``manifest.json``, written last. How a table is written, and what of it is taken over from the
 publication before: ``orchestration/parts.py``.
@@ -8,6 +8,7 @@ publication before: ``orchestration/parts.py``.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -113,8 +114,8 @@ def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
     """Copy the marts beside the current publication and switch to the copy.
 
     Raises:
-        NotPublishable: the last billing did not finish, or a control of level error failed. What
-            was published before stays.
+        NotPublishable: the last billing did not finish, or a control of level error failed.
+            Nothing was written.
     """
     state = BilledState(settings)
     billed = state.read()
@@ -125,8 +126,7 @@ def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
     failed = failed_controls(settings)
     if failed:
         raise NotPublishable(
-            "Controls failed, so nothing is published and what was published stays: "
-            + "; ".join(failed)
+            "Controls failed, so nothing was published by this run: " + "; ".join(failed)
         )
     name = f"{billed['last_day']}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     with (
@@ -140,7 +140,7 @@ def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
             previous = None
         tables = [write_parts(warehouse, mart, staged, previous, changed or ()) for mart in marts]
         write_database(tables, staged, previous, bounded(settings))
-        _archive_final_invoices(warehouse, settings, name)
+        _archive_final_invoices(warehouse, settings, staged.name.removeprefix("."))
         checks = dict(
             warehouse.execute(
                 "select severity || case when passed then ' passed' else ' failed' end, count(*) "
@@ -255,11 +255,14 @@ def _archive_final_invoices(
     folder = settings.archive_dir / "final_invoice_lines"
     lines = warehouse.sql(
         "select * from invoice_lines where status = 'final' and invoice_id not in "
-        "(select invoice_id from read_parquet($1)) order by invoice_line_id",
-        params=[str(folder / "*.parquet")],
+        "(select invoice_id from read_parquet($1, hive_partitioning = false)) "
+        "order by invoice_line_id",
+        params=[glob.escape(str(folder)) + "/*.parquet"],
     ).to_arrow_table()
     if lines.num_rows:
-        put_table(
-            lines.select(FINAL_INVOICE_LINES.names).cast(FINAL_INVOICE_LINES),
-            folder / f"{name}.parquet",
-        )
+        path = folder / f"{name}.parquet"
+        if path.exists():
+            raise FileExistsError(
+                f"{path} is there already, and no archived invoice is ever replaced: bill again"
+            )
+        put_table(lines.select(FINAL_INVOICE_LINES.names).cast(FINAL_INVOICE_LINES), path)

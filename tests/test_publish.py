@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -163,6 +165,70 @@ def test_only_the_newest_publications_stay(settings):
     kept = sorted((settings.published_dir / "publications").iterdir())
     assert len(kept) == 2
     assert (settings.published_dir / "current").resolve() == kept[-1].resolve()
+
+
+class Clock:
+    """A clock that somebody turns."""
+
+    def __init__(self, *times: str) -> None:
+        self.times = list(times)
+
+    def now(self, zone):
+        return datetime.fromisoformat(self.times.pop(0)).replace(tzinfo=zone)
+
+
+def publications(settings: Settings) -> list[str]:
+    return sorted(path.name for path in (settings.published_dir / "publications").iterdir())
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_a_clock_that_was_set_back_removes_nothing_that_is_newer(settings, monkeypatch, kept):
+    settings = settings.apart(publications_kept=kept)
+    monkeypatch.setattr(
+        "orchestration.publish.datetime",
+        Clock("2026-02-01T02:30:00", "2026-02-02T02:30:00", "2019-01-01T00:00:00"),
+    )
+    runs = []
+    for run in ("one", "two", "three"):
+        path = publish(settings, MARTS, run).path
+        runs.append(path.resolve().name)
+        assert json.loads((path / "manifest.json").read_text(encoding="utf-8"))["run_id"] == run
+    assert publications(settings) == sorted(runs[-kept:])
+
+
+def test_publications_of_an_earlier_release_are_older_than_any_new_one(settings):
+    """Their names end in the time of a clock, which may have been ahead."""
+    folder = settings.published_dir / "publications"
+    for name in ("2026-01-30-20260131T023000000000", "2026-01-31-20990201T023000000000"):
+        (folder / name).mkdir(parents=True)
+    publish(settings, MARTS, "one")
+    assert len(publications(settings)) == 2
+    assert "2026-01-31-20990201T023000000000" in publications(settings)
+    new = (settings.published_dir / "current").resolve().name
+    assert new.endswith("-v000001")
+    assert publish(settings, MARTS, "two").path.resolve().name.endswith("-v000002")
+
+
+def test_what_current_points_to_is_never_removed(settings, monkeypatch):
+    """Also if something of a name that no release gives counts as newer."""
+    (settings.published_dir / "publications" / "kept by hand-v999999").mkdir(parents=True)
+    (settings.published_dir / "publications" / ".DS_Store").touch()
+    monkeypatch.setattr("orchestration.versions._place", lambda path: (-len(path.name), ""))
+    settings = settings.apart(publications_kept=1)
+    path = publish(settings, MARTS, "one").path
+    assert (path / "marts.duckdb").exists()
+
+
+def test_a_file_of_the_archive_is_never_replaced(settings, monkeypatch):
+    """Not even if books are published anew from nothing, at the very same time."""
+    monkeypatch.setattr(
+        "orchestration.publish.datetime", Clock("2026-02-01T02:30:00", "2026-02-01T02:30:00")
+    )
+    publish(settings, MARTS, "one")
+    shutil.rmtree(settings.published_dir)
+    change(settings, "update invoice_lines set invoice_id = 'c' where invoice_id = 'a'")
+    with pytest.raises(FileExistsError, match="no archived invoice is ever replaced"):
+        publish(settings, MARTS, "two")
 
 
 def test_a_failed_control_publishes_nothing(settings):
