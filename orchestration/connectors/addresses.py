@@ -17,7 +17,11 @@ def is_safe(url: str) -> bool:
 
 def is_on_this_machine(url: str) -> bool:
     """Whether a URL names this machine itself; no proxy stands between it and us."""
-    host = urlsplit(url).hostname or ""
+    return is_loopback(urlsplit(url).hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or address, is this machine itself."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
