@@ -11,7 +11,7 @@ import sys
 from contextlib import redirect_stdout
 from datetime import date
 
-from orchestration.failures import FailedRun, failed_run
+from orchestration.failures import FailedRun, failed_run, published_by
 from orchestration.instance import use_instance
 from orchestration.notify import notify
 from orchestration.printable import printable_lines
@@ -32,13 +32,21 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingsError as error:
         _complain(f"Nothing was billed. {error}")
         return 2
+    before = published_by(settings.published_dir)
     try:
         use_instance(settings)
         return _bill(settings, asked.first, asked.last)
     except Exception as error:
         is_known = isinstance(error, SeedError)
         problem = str(error) if is_known else f"{type(error).__name__}: {error}"
-        run = FailedRun("none", asked.first.isoformat(), asked.last.isoformat(), (problem,))
+        after = published_by(settings.published_dir)
+        run = FailedRun(
+            "none",
+            asked.first.isoformat(),
+            asked.last.isoformat(),
+            (problem,),
+            has_published=None if None in (before, after) else before != after,
+        )
         if is_known:
             _complain(f"Nothing was billed. {error}")
         notify(settings, run, log=_complain, warn=_complain)
@@ -83,7 +91,7 @@ def _bill(settings: Settings, first: date, last: date) -> int:
             raise_on_error=False,
         )
     if not result.success:
-        run = failed_run(result.run_id, range_tags, result.all_events)
+        run = failed_run(result.run_id, range_tags, result.all_events, settings.published_dir)
         _complain(f"\n{run.outcome}")
         for problem in run.problems:
             _complain(f"  - {problem}")

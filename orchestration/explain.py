@@ -280,8 +280,9 @@ class Books:
         self.file_names: dict[date, str] = {
             row["delivery_day"]: row["file_name"]
             for row in self.rows(
-                "select delivery_day, file_name from read_parquet($files)",
-                files=str(self.landing / "deliveries" / "usage" / "*.parquet"),
+                "select delivery_day, file_name "
+                "from read_parquet($files, hive_partitioning = false)",
+                files=glob.escape(str(self.landing)) + "/deliveries/usage/*.parquet",
             )
         }
         self._rates: list[Row] = self.rows("select * from credit_rates")

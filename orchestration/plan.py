@@ -6,6 +6,7 @@ landed feeds, where the models find it. A plan holds days only: nothing here kno
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Iterable
@@ -292,11 +293,12 @@ def _query(sql: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
 def _landed_hashes(settings: Settings) -> dict[str, str]:
     """The usage deliveries that may be billed, by day: hash of the file's bytes."""
     rows = _query(
-        "select cast(delivery_day as varchar), content_sha256 from read_parquet($glob) "
+        "select cast(delivery_day as varchar), content_sha256 "
+        "from read_parquet($glob, hive_partitioning = false) "
         "where problem is null and delivery_day is not null "
         "and rejected_rows * 1000000 <= $max_incurable_micro * delivered_rows",
         {
-            "glob": str(settings.landing_dir / "deliveries" / "usage" / "*.parquet"),
+            "glob": glob.escape(str(settings.landing_dir)) + "/deliveries/usage/*.parquet",
             "max_incurable_micro": _micro(settings.max_incurable_share),
         },
     )
@@ -316,10 +318,10 @@ def _refusals(settings: Settings, missing: tuple[date, ...]) -> tuple[str, ...]:
 def _touched_by(landing: Path, deliveries: list[date] | None) -> dict[date, set[date]]:
     """The usage days that each delivery touches; of all deliveries when None is given."""
     rows = _query(
-        "select delivery_day, usage_day from read_parquet($glob) "
+        "select delivery_day, usage_day from read_parquet($glob, hive_partitioning = false) "
         "where $all or delivery_day in (select unnest($deliveries::date[]))",
         {
-            "glob": str(landing / "touched" / "usage" / "*.parquet"),
+            "glob": glob.escape(str(landing)) + "/touched/usage/*.parquet",
             "all": deliveries is None,
             "deliveries": deliveries or [],
         },
@@ -338,12 +340,14 @@ def _prices_moved_from(landing: Path, state: BilledState) -> date | None:
         if not then.exists() or now.read_bytes() == then.read_bytes():
             continue
         [(day,)] = _query(
-            "with n as (select * exclude (sequence) from read_parquet($now)), "
-            "t as (select * exclude (sequence) from read_parquet($then)) "
+            "with n as (select * exclude (sequence) from read_parquet($now, "
+            "hive_partitioning = false)), "
+            "t as (select * exclude (sequence) from read_parquet($then, "
+            "hive_partitioning = false)) "
             f"select {first_day} from ("
             "(select * from n except all select * from t) union all "
             "(select * from t except all select * from n))",
-            {"now": str(now), "then": str(then)},
+            {"now": glob.escape(str(now)), "then": glob.escape(str(then))},
         )
         if day is not None:
             moved.append(day)

@@ -266,6 +266,23 @@ class Settings(BaseSettings):
             )
         return currency
 
+    @field_validator("data_dir")
+    @classmethod
+    def _can_hold_a_database(cls, path: Path) -> Path:
+        # DuckDB would put its journal into another folder for the one, and find no file for the other.
+        for character in "?\\":
+            if character in str(path):
+                raise ValueError(f"DuckDB cannot work in a folder with {character} in its path")
+        return path
+
+    @field_validator("dbt_target")
+    @classmethod
+    def _folder_for_spark(cls, target: str, info: ValidationInfo) -> str:
+        # Spark takes these for patterns and for columns, and knows no way to spell them.
+        if target == "spark" and re.search(r"[*?\[\]{}=\\]", str(info.data.get("data_dir", ""))):
+            raise ValueError("Spark cannot read a DATA_DIR with one of * ? [ ] { } = in its path")
+        return target
+
     @field_validator("spark_thrift_password")
     @classmethod
     def _password_where_asked(

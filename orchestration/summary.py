@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -76,9 +77,9 @@ def _short(path: Path) -> str:
 
 def _rows(settings: Settings, marts: duckdb.DuckDBPyConnection) -> list[str]:
     [(days, delivered)] = marts.execute(
-        "select count(*), coalesce(sum(delivered_rows), 0) from read_parquet($1) "
-        "where problem is null and delivery_day is not null",
-        [str(settings.landing_dir / "deliveries" / "usage" / "*.parquet")],
+        "select count(*), coalesce(sum(delivered_rows), 0) "
+        "from read_parquet($1, hive_partitioning = false) where problem is null and delivery_day is not null",
+        [glob.escape(str(settings.landing_dir)) + "/deliveries/usage/*.parquet"],
     ).fetchall()
     [(billed,)] = marts.execute("select coalesce(sum(event_count), 0) from usage_daily").fetchall()
     [(conflicts,)] = marts.execute("select count(*) from usage_conflicts").fetchall()

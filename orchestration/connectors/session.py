@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError
 from urllib3.util.retry import Retry
 
-from orchestration.connectors.addresses import is_safe
+from orchestration.connectors.addresses import is_on_this_machine, is_safe
 
 RETRIES = 5
 CONNECT_SECONDS = 10
@@ -91,6 +91,8 @@ class _Adapter(HTTPAdapter):
         if not is_safe(request.url or ""):
             raise requests.exceptions.InvalidSchema("only https is spoken")
         how |= {"stream": True, "timeout": how.get("timeout") or (CONNECT_SECONDS, READ_SECONDS)}
+        if is_on_this_machine(request.url or ""):
+            how["proxies"] = {}
         repeats = request.method in (self._retry.allowed_methods or ())
         for tries_left in (1, 0) if repeats else (0,):
             response = super().send(request, **how)

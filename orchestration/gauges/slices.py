@@ -6,6 +6,7 @@ grant, sums over a cycle) are worked out here, in SQL, exactly.
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -174,8 +175,10 @@ def open_publication(published: Path, tables: tuple[str, ...]) -> duckdb.DuckDBP
     )
     connection.execute("set TimeZone = 'UTC'")
     for table in tables:
-        files = str(published / table / "*.parquet").replace("'", "''")
-        connection.execute(f"create view \"{table}\" as from read_parquet('{files}')")
+        files = (glob.escape(str(published / table)) + "/*.parquet").replace("'", "''")
+        connection.execute(
+            f"create view \"{table}\" as from read_parquet('{files}', hive_partitioning = false)"
+        )
     return connection
 
 
