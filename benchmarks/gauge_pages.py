@@ -75,7 +75,7 @@ TABLES = {
     """,
     "compliance_usage": """
         select day as usage_date, customer_id, 'region' as region, cluster, part as kwh,
-            part as carbon_kg, cast(0.5 as decimal(18, 6)) as renewable_share
+            part as carbon_kg, part as mix_kwh, cast(part * 0.5 as decimal(38, 12)) as renewable_kwh
         from uses where c % 5 = 0
     """,
     "credit_alerts": """

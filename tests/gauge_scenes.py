@@ -412,7 +412,7 @@ def _add_use(
         found["compliance_usage"].append(
             {**shared, "usage_date": day, "facility_id": "fra-1", "region": "eu-central",
              "kwh": credits / 100, "carbon_kg": credits / 1000,
-             "renewable_share": Decimal("0.6")}
+             "mix_kwh": credits / 100, "renewable_kwh": credits / 100 * Decimal("0.6")}
         )  # fmt: skip
 
 

@@ -285,12 +285,12 @@ def test_a_share_counts_only_the_energy_whose_mix_is_known(tmp_path):
     scene = Scene("a", use=daily(900), grants=(plan(50_000),), regulated=True)
     record = [
         {"usage_date": day, "customer_id": "a", "facility_id": "f", "cluster": "c", "region": "r",
-         "kwh": kwh, "carbon_kg": None, "renewable_share": share}
-        for day, kwh, share in (
-            (date(2026, 2, 1), Decimal(10), Decimal("0.9")),
-            (date(2026, 2, 2), Decimal(30), Decimal("0.5")),
-            (date(2026, 2, 3), Decimal(60), None),
-            (date(2026, 1, 31), Decimal(999), Decimal(1)),
+         "kwh": kwh, "carbon_kg": None, "mix_kwh": mix, "renewable_kwh": renewable}
+        for day, kwh, mix, renewable in (
+            (date(2026, 2, 1), Decimal(10), Decimal(10), Decimal(9)),
+            (date(2026, 2, 2), Decimal(60), Decimal(30), Decimal(15)),
+            (date(2026, 2, 3), Decimal(30), None, None),
+            (date(2026, 1, 31), Decimal(999), Decimal(999), Decimal(999)),
         )
     ]  # fmt: skip
     publish(tmp_path / "published" / "current", [scene], compliance_usage=record)

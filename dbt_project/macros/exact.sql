@@ -57,6 +57,11 @@ cast(cast({{ expression }} as decimal(38, 6)) * 1000000 as bigint)
 cast(cast({{ expression }} as decimal(38, 12)) * 1000000000000 as {{ as_type }})
 {%- endmacro %}
 
+{#- A decimal of up to that many places as an integer, whatever stands before the point. -#}
+{% macro scaled(expression, places) -%}
+({{ wide('floor(' ~ expression ~ ')') }} * 1{{ '0' * places }} + {{ wide('(' ~ expression ~ ' - floor(' ~ expression ~ ')) * 1' ~ '0' * places) }})
+{%- endmacro %}
+
 {#- The published form of a `_micro` integer: DECIMAL(38,6). -#}
 {% macro from_micro(expression) -%}
 cast(cast({{ expression }} as decimal(32, 0)) * 0.000001 as decimal(38, 6))

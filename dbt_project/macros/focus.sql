@@ -19,6 +19,18 @@ coalesce({{ multiply_divide(total, units, 'nullif(' ~ whole ~ ', 0)') }}, 0)
 || cast({{ usage }}.usage_day as varchar(10)) || '/' || {{ usage_id_parts(usage) }} || '/' || {{ part }}
 {%- endmacro %}
 
+{#-
+    For the tests of the mart: whether a quantity at a unit price is a cost, to a billionth of it; a charge
+    without a unit price costs what it bills. In integers, since a product of two such decimals may not fit.
+-#}
+{% macro is_price_of(quantity, unit_price, cost) -%}
+(
+    abs(coalesce({{ multiply_divide(scaled(unit_price, 15), scaled(quantity, 12), wide("'1000000000000000'")) }},
+        {{ scaled('BilledCost', 12) }}) - {{ scaled(cost, 12) }})
+    <= greatest({{ int_div('abs(' ~ scaled(cost, 12) ~ ')', '1000000000') }}, 1000)
+)
+{%- endmacro %}
+
 {#- {"name": "value"} as text, the value escaped by the engine; NULL for NULL. -#}
 {% macro json_property(name, value) %}{{ return(adapter.dispatch('json_property')(name, value)) }}{% endmacro %}
 {% macro default__json_property(name, value) -%}

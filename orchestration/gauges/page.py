@@ -147,7 +147,7 @@ def _places(value: Decimal) -> Decimal:
 
 
 def _renewable(site: Site) -> str:
-    if site.renewable_kwh is None or site.kwh_with_share <= 0:
+    if site.renewable_kwh is None or not site.kwh_with_share:
         return "not known"
     return words.percent(site.renewable_kwh / site.kwh_with_share)
 

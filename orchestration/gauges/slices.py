@@ -103,15 +103,13 @@ _QUERIES = {
         inner join fuel_gauges as gauges on outlook.customer_id = gauges.customer_id
         order by outlook.customer_id
     """,
-    # Minutes of a cluster without an energy mix have no share; the share is that of the other kWh.
+    # Energy of hours without a mix has no share; the share is that of the other kWh.
     "sites": """
         select record.customer_id, region, cluster,
             cast(sum(kwh) as decimal(38, 6)) as kwh,
             cast(sum(carbon_kg) as decimal(38, 6)) as carbon_kg,
-            cast(sum(case when renewable_share is not null then kwh else 0 end) as decimal(38, 6))
-                as kwh_with_share,
-            cast(cast(sum(cast(kwh * 1000000 as hugeint) * cast(renewable_share * 1000000 as hugeint))
-                // 1000000 as decimal(38, 0)) * 0.000001 as decimal(38, 6)) as renewable_kwh
+            coalesce(sum(mix_kwh), 0) as kwh_with_share,
+            sum(record.renewable_kwh) as renewable_kwh
         from compliance_usage as record
         inner join fuel_gauges as gauges on record.customer_id = gauges.customer_id
         where usage_date >= gauges.cycle_start and usage_date < gauges.cycle_end

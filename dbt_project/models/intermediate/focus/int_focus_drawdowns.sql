@@ -202,7 +202,7 @@ dedicated_rows as (
         charges.granted_on as fee_from,
         {{ wide('charges.gpu_count') }} * charges.active_days * 1000000 as fee_units_micro,
         {{ wide('charges.gpu_count') }} * 1000000 as day_units_micro,
-        {{ wide('coalesce(lines.amount, 0) * 100') }} * 10000000000 as fee_pico
+        {{ wide('cast(coalesce(lines.amount, 0) as decimal(38, 2)) * 100') }} * 10000000000 as fee_pico
     from usage_rows
     inner join {{ ref('int_dedicated_charges') }} as charges
         on

@@ -9,7 +9,7 @@ lines as (
     select
         *,
         {{ to_micro('quantity') }} as quantity_micro,
-        cast(amount * 100 as bigint) as amount_cents
+        {{ wide('cast(amount as decimal(38, 2)) * 100') }} as amount_cents
     from {{ ref('invoice_lines') }}
     where cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
 
@@ -203,7 +203,7 @@ line_charges as (
         lot_id,
         case when lot_id is not null then units_micro end as credit_delta_micro,
         billed_cents,
-        cast(0 as bigint) as effective_cents,
+        {{ wide('0') }} as effective_cents,
         coalesce(nullif(units_micro, 0), quantity_micro) as units_micro,
         case when coalesce(units_micro, 0) <> 0 then drawn_unit else undrawn_unit end as pricing_unit,
         amount_cents as list_cents,
@@ -306,7 +306,7 @@ select
     cast(null as varchar(10)) as model_family,
     lot_id,
     cast(credit_delta_micro as {{ wide_type() }}) as credit_delta_micro,
-    cast(billed_cents as bigint) as billed_cents,
+    cast(billed_cents as {{ wide_type() }}) as billed_cents,
     {{ wide('effective_cents') }} * 10000000000 as effective_pico,
     cast(0 as bigint) as effective_credits_micro,
     {{ wide('priced_units_micro') }} * 1000000 as pricing_quantity_pico,

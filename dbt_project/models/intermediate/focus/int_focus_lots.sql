@@ -22,7 +22,7 @@ lines as (
         invoice_line_id,
         line_type,
         sku,
-        {{ wide('amount * 100') }} * 10000000000 as amount_pico
+        {{ wide('cast(amount as decimal(38, 2)) * 100') }} * 10000000000 as amount_pico
     from {{ ref('invoice_lines') }}
     where cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
 
