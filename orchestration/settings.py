@@ -533,6 +533,11 @@ class Settings(BaseSettings):
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return type(self).model_construct(**{**values, **others})
 
+    @property
+    def minor_digits(self) -> int:
+        """Decimals of an invoice amount in the reporting currency (ISO 4217): 2, or 0."""
+        return 0 if self.reporting_currency in _WITHOUT_MINOR_UNIT else 2
+
     def dbt_environment(self) -> dict[str, str]:
         """The environment that dbt_project.yml and profiles.yml read."""
         return {
@@ -542,7 +547,7 @@ class Settings(BaseSettings):
             "DBT_LOG_PATH": str(self.data_dir / "dbt" / "logs"),
             "DUCKDB_MEMORY_LIMIT": self.duckdb_memory_limit,
             "PROVIDER_NAME": self.provider_name,
-            "MINOR_UNIT_CENTS": "100" if self.reporting_currency in _WITHOUT_MINOR_UNIT else "1",
+            "MINOR_UNIT_CENTS": str(10 ** (2 - self.minor_digits)),
             "DBT_TARGET": self.dbt_target,
             **(self._spark_environment() if self.dbt_target == "spark" else {}),
         }

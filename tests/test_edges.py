@@ -26,6 +26,7 @@ from contracts import (
     write_seeds,
 )
 
+from orchestration.explain import explain
 from orchestration.settings import Settings
 
 pytestmark = pytest.mark.job
@@ -211,3 +212,11 @@ def test_a_closed_period_keeps_the_name_it_was_invoiced_to(first, second):
     names = dict(second["names"])
     assert names["acme/2025-12-10"] == "Acme"
     assert names["acme/2026-01-10"] == "Renamed"
+
+
+def test_every_line_is_explained_as_it_was_charged(nights, second):
+    for line, *_ in second["lines"]:
+        explained = explain(nights.settings, line)
+        assert explained.adds_up, explained.text
+    energy = explain(nights.settings, "acme/2025-12-10/energy_surcharge/p").text
+    assert "was revised after the invoice closed" in energy
