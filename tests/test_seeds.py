@@ -7,8 +7,11 @@ from datetime import date, timedelta
 
 import pytest
 
-from orchestration.seeds import SeedError, check_adjustments, stage_seeds
+from orchestration.seeds import BookDays, SeedError, check_seeds, stage_seeds
 from orchestration.settings import PROJECT_ROOT
+
+ADJUSTMENTS = "adjustment_id,customer_id,posted_on,credits,amount,reason\n"
+LAST = date(2026, 3, 31)
 
 
 @pytest.fixture
@@ -50,17 +53,20 @@ def test_adjustments_may_be_absent(seeds, tmp_path):
         (28, date(2026, 3, 1), date(2026, 2, 28)),
     ],
 )
-def test_an_adjustment_before_the_first_cycle_is_named(anchor, opening, first_cycle):
-    def tables(posted_on):
-        return {
-            "customers": [{"customer_id": "acme", "billing_anchor_day": anchor}],
-            "adjustments": [{"row": 2, "customer_id": "acme", "posted_on": posted_on}],
-        }
+def test_an_adjustment_before_the_first_cycle_is_named(seeds, anchor, opening, first_cycle):
+    edit(seeds / "contracts" / "customers.csv", "Frame Forge,5,", f"Frame Forge,{anchor},")
+    path = seeds / "contracts" / "adjustments.csv"
 
-    check_adjustments(tables(first_cycle), opening)
+    def posted(day):
+        path.write_text(f"{ADJUSTMENTS}a,frame-forge,{day},5,,sorry\n", encoding="utf-8")
+
+    posted(first_cycle)
+    check_seeds(seeds, BookDays(opening, LAST))
     too_early = first_cycle - timedelta(days=1)
+    posted(too_early)
     with pytest.raises(SeedError, match=f"row 2: column posted_on: {too_early} .* {first_cycle}"):
-        check_adjustments(tables(too_early), opening)
+        check_seeds(seeds, BookDays(opening, LAST))
+    check_seeds(seeds, BookDays(opening, LAST, of_a_window=True))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +74,7 @@ def test_an_adjustment_before_the_first_cycle_is_named(anchor, opening, first_cy
     [
         ("catalog/plans.csv", "included_credits", "credits", "row 1: column included_credits"),
         ("contracts/customers.csv", "frame-forge,", ",", "row 2: column customer_id is empty"),
-        ("contracts/orders.csv", "T", " at ", "column ordered_at: .* is not a timestamp"),
+        ("contracts/orders.csv", "T", " at ", "column ordered_at: .* is not an instant"),
         ("fleet/facilities.csv", "frankfurt-1", "abilene-1", "stands in row 2 already"),
         ("fleet/clusters.csv", "frankfurt-1", "nowhere", "'nowhere' is not in fleet/facilities"),
         ("catalog/packs.csv", ",burst,", ",bursts,", "'bursts' is none of burst, top_up"),
@@ -113,9 +119,8 @@ def test_the_last_tier_must_be_open_ended(seeds, tmp_path):
 def test_negative_goodwill_is_named(seeds, tmp_path):
     path = seeds / "contracts" / "adjustments.csv"
     path.write_text(
-        "adjustment_id,customer_id,posted_on,credits,amount,reason\n"
-        "a,frame-forge,2026-01-20,-5,,oops\n",
+        f"{ADJUSTMENTS}a,frame-forge,2026-01-20,-5,,oops\n",
         encoding="utf-8",
     )
-    with pytest.raises(SeedError, match="row 2: column credits: -5 is negative"):
+    with pytest.raises(SeedError, match="row 2: column credits: -5 must be at least 0"):
         stage_seeds(seeds, tmp_path / "staged")

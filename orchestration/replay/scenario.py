@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration.seeds import SeedError, check_seeds, seed_contracts
+from orchestration.seeds import SeedError, check_seeds, seed_contracts, seed_file
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME = 200
@@ -85,9 +85,10 @@ def lay_over(seeds_dir: Path, scenario: Scenario | None, target: Path) -> None:
     Raises:
         SeedError: they break their contract, with file, row and column; names the scenario.
     """
-    for path in _seed_paths():
-        own = scenario.folder / path if scenario else None
-        source = own if own and own.exists() else seeds_dir / path
+    for contract in seed_contracts():
+        path = contract.file
+        own = seed_file(contract, scenario.folder) if scenario else None
+        source = own if own and own.exists() else seed_file(contract, seeds_dir)
         if source.exists():
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target / path)
@@ -102,7 +103,7 @@ def lay_over(seeds_dir: Path, scenario: Scenario | None, target: Path) -> None:
 
 
 def _seed_paths() -> list[str]:
-    return [f"{contract.folder}/{contract.name}.csv" for contract in seed_contracts()]
+    return [contract.file for contract in seed_contracts()]
 
 
 def _check_files(folder: Path) -> None:
