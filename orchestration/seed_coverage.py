@@ -144,6 +144,8 @@ class _Need:
     sku: str
     first: date
     end: date
+    column: str = "sku"
+    """Where the contract names the SKU."""
 
     def within(self, span: tuple[date, date]) -> _Need:
         """The same, on those of its days that lie in a range."""
@@ -170,7 +172,8 @@ class _Missing:
             named = ", ".join(self.others[:_OTHERS_NAMED])
             others = f" (nor for {named}{f' and {more:,} more' if more > 0 else ''})"
         return (
-            f"{self.need.who}: {quoted(self.need.sku)} has no {self.lacks} {days}{others}; "
+            f"column {self.need.column}: {self.need.who}: {quoted(self.need.sku)} has no "
+            f"{self.lacks} {days}{others}; "
             f"{self.cure}, or correct the contract"
         )
 
@@ -248,7 +251,7 @@ class _Needs:
         bought = row["auto_purchase_sku"]
         if bought in self._catalog.versions["packs"]:
             self._priced_versions(
-                replace(need, sku=bought, who=f"{need.who}, auto-purchase"),
+                replace(need, sku=bought, column="auto_purchase_sku"),
                 "packs",
                 "version of the top-up pack with credits",
                 "pack",
