@@ -147,6 +147,9 @@ def _read(contract: SeedContract, seeds_dir: Path, findings: Findings) -> list[R
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
+        text = "\0"
+    # No column is named with a NUL, but every letter of UTF-16 seems to have one.
+    if "\0" in text.partition("\n")[0]:
         findings.of_file(contract, f"is not UTF-8; {_AS_CSV}")
         return []
     text = text.replace("\r\n", "\n").replace("\r", "\n")
