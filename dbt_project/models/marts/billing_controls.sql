@@ -774,6 +774,61 @@ energy_price_missing as (
 
 ),
 
+{#
+    Usage without a price on the day that decides it. The seeds are checked for every day of a contract;
+    this is usage that is posted when its contract, and with it the price, is over.
+#}
+price_missing as (
+
+    select
+        overage.customer_id || ' ' || overage.sku || ' overage ' || cast(overage.priced_on as varchar(10)) as scope,
+        0 as expected,
+        count(*) as actual
+    from {{ ref('int_overage_days') }} as overage
+    left join {{ ref('stg_price_tiers') }} as tiers
+        on
+            overage.sku = tiers.sku
+            and tiers.charge = 'overage'
+            and overage.priced_on >= tiers.valid_from
+            and (tiers.valid_to is null or overage.priced_on < tiers.valid_to)
+    where
+        not overage.is_waived
+        and tiers.sku is null
+        and overage.cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
+    group by overage.customer_id, overage.sku, overage.priced_on
+
+    union all
+
+    select
+        bursts.customer_id || ' ' || contracts.sku || ' base ' || cast(bursts.usage_day as varchar(10)) as scope,
+        0 as expected,
+        count(*) as actual
+    from {{ ref('int_burst_hours') }} as bursts
+    inner join {{ ref('stg_plan_subscriptions') }} as contracts
+        on
+            bursts.customer_id = contracts.customer_id
+            and bursts.usage_day >= contracts.starts_on
+            and (contracts.ends_on is null or bursts.usage_day < contracts.ends_on)
+    inner join {{ ref('plans') }} as plans
+        on
+            contracts.sku = plans.sku
+            and bursts.usage_day >= plans.valid_from
+            and (plans.valid_to is null or bursts.usage_day < plans.valid_to)
+    left join {{ ref('stg_price_tiers') }} as tiers
+        on
+            contracts.sku = tiers.sku
+            and tiers.charge = 'base'
+            and bursts.usage_day >= tiers.valid_from
+            and (tiers.valid_to is null or bursts.usage_day < tiers.valid_to)
+    where
+        bursts.burst_micro > 0
+        and plans.included_credits > 0
+        and tiers.sku is null
+        and bursts.usage_day in ({{ touched_days() }})
+    group by bursts.customer_id, contracts.sku, bursts.usage_day
+
+),
+
 lots_cover_pools as (
 
     select
@@ -947,6 +1002,7 @@ price_is_zero as (
     ('busy_above_capacity', 'warning', 'busy_above_capacity', 'equal'),
     ('dedicated_without_gpus', 'warning', 'dedicated_without_gpus', 'equal'),
     ('energy_price_unknown', 'error', 'energy_price_unknown', 'equal'),
+    ('price_missing', 'error', 'price_missing', 'equal'),
     ('energy_price_missing', 'warning', 'energy_price_missing', 'equal'),
     ('lots_cover_pools', 'warning', 'lots_cover_pools', 'equal'),
     ('price_is_zero', 'warning', 'price_is_zero', 'equal'),
