@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 import pytest
 
+from orchestration.bill import main
 from orchestration.quality.wanted import needed_feeds
 from orchestration.replay.scenario import Scenario, lay_over
 from orchestration.seeds import BookDays, SeedError, check_seeds, stage_seeds
@@ -296,6 +297,24 @@ def test_an_order_of_more_credits_than_the_books_can_hold_is_named(seeds):
     added(seeds, **ORDER | {"sku": "top-up-10k", "quantity": "100000000"})
     with pytest.raises(SeedError, match=r"column quantity: .* 1,000,000,000,000 credits; a grant"):
         check_seeds(seeds)
+
+
+def test_the_command_says_it_all_before_anything_is_landed(seeds, tmp_path, monkeypatch, capsys):
+    """Of every file, with what contracts lack on the days that were asked for."""
+    added(seeds, **SITE | {"pue": "0"})
+    edit(seeds / "catalog" / "plans.csv", "2025-11-01,2026-02-01", "2025-11-01,2026-01-28")
+    edit(seeds / "contracts" / "adjustments.csv", "2026-01-21,2000", "2020-01-21,2000")
+    data = tmp_path / "data"
+    for name, value in (("SEEDS_DIR", seeds), ("DATA_DIR", data), ("FEEDS_URL", tmp_path)):
+        monkeypatch.setenv(name, str(value))
+
+    assert main(["2026-01-20", "2026-01-29"]) == 2
+
+    said = capsys.readouterr().err
+    assert "fleet/facilities.csv: row 5: column pue: 0 must be at least 1" in said
+    assert "'studio-50k' has no version of the plan from 2026-01-28 to 2026-01-29" in said
+    assert "contracts/adjustments.csv: row 2: column posted_on: 2020-01-21 lies before" in said
+    assert not (data / "landing").exists()
 
 
 UNUSED = {

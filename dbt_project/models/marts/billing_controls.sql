@@ -876,10 +876,11 @@ contract_charges as (
         starts_on,
         ends_on
     from {{ ref('stg_plan_subscriptions') }}
-    where sku in (
-        select sku from {{ ref('plans') }}
-        where overage_policy = 'bill'
-    )
+    where
+        sku in (
+            select sku from {{ ref('plans') }}
+            where overage_policy = 'bill'
+        )
     union all
     select
         auto_purchase_sku as sku,
