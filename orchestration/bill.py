@@ -13,9 +13,10 @@ from datetime import date
 
 from orchestration.failures import FailedRun, failed_run, published_by
 from orchestration.instance import use_instance
+from orchestration.late import landed_days
 from orchestration.notify import notify
 from orchestration.printable import printable_lines
-from orchestration.seeds import SeedError
+from orchestration.seeds import BookDays, SeedError, check_seeds
 from orchestration.settings import Settings, SettingsError, load_settings, without_credentials
 
 
@@ -34,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     before = published_by(settings.published_dir)
     try:
+        check_seeds(settings.seeds_dir, _book_days(settings, asked.first, asked.last))
         use_instance(settings)
         return _bill(settings, asked.first, asked.last)
     except Exception as error:
@@ -53,6 +55,12 @@ def main(arguments: list[str] | None = None) -> int:
         if not is_known:
             raise
         return 2
+
+
+def _book_days(settings: Settings, first: date, last: date) -> BookDays:
+    """The days that the books will cover, before anything of them is landed."""
+    days = [first, last, *landed_days(settings.landing_dir)]
+    return BookDays(settings.books_open_on or min(days), max(days))
 
 
 def _complain(text: str) -> None:

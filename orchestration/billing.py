@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from orchestration.plan import BilledState, RunPlan, make_plan, write_plan
 from orchestration.publish import prepare_archive
 from orchestration.quality.verdicts import refused
-from orchestration.seeds import check_adjustments, stage_seeds
+from orchestration.seeds import BookDays, stage_seeds
 from orchestration.settings import Settings
 from orchestration.warehouse import start_anew, writer_lock
 
@@ -74,9 +74,8 @@ def billing_run(
         plan = _without_gap(make_plan(settings, first, last))
         if failed := refused(settings, plan):
             raise NothingToBill("Feeds failed their checks. " + "; ".join(failed[:5]))
-        seeds = stage_seeds(settings.seeds_dir, settings.staged_seeds_dir)
-        if not of_a_window:
-            check_adjustments(seeds, plan.books_open_on)
+        books = BookDays(plan.books_open_on, plan.last_day, of_a_window)
+        stage_seeds(settings.seeds_dir, settings.staged_seeds_dir, books)
         state = BilledState(settings)
         state.begin(plan)
         if plan.starts_anew:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration.seeds import SeedError, check_seeds, seed_contracts
+from orchestration.seeds import SeedError, check_seeds, seed_contracts, seed_file
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME = 200
@@ -87,9 +87,10 @@ def lay_over(seeds_dir: Path, scenario: Scenario | None, target: Path) -> None:
         SeedError: they break their contract, with file, row and column; names the scenario.
         ScenarioError: a link in the scenario leads out of its folder.
     """
-    for path in _seed_paths():
+    for contract in seed_contracts():
+        path = contract.file
         own = _own_file(scenario.folder, path) if scenario else None
-        source = own or seeds_dir / path
+        source = own or seed_file(contract, seeds_dir)
         if source.exists():
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target / path)
@@ -104,7 +105,7 @@ def lay_over(seeds_dir: Path, scenario: Scenario | None, target: Path) -> None:
 
 
 def _seed_paths() -> list[str]:
-    return [f"{contract.folder}/{contract.name}.csv" for contract in seed_contracts()]
+    return [contract.file for contract in seed_contracts()]
 
 
 def _own_file(folder: Path, path: str) -> Path | None:
