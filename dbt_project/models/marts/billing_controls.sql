@@ -623,6 +623,20 @@ dedicated_without_gpus as (
     from {{ ref('int_dedicated_charges') }}
     where gpu_count = 0 and cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
 
+),
+
+{# Days of open cycles that were billed before the catalog or the fleet was edited; the command applies it. #}
+seed_edits_waiting as (
+
+    select
+        edits.file || ' ' || edits.key || ' from ' || cast(edits.first_day as varchar(10)) || ': make bill FROM='
+        || cast(greatest(edits.first_day, settings.books_open_on) as varchar(10))
+        || ' TO=' || cast(greatest(edits.last_day, settings.books_open_on) as varchar(10)) as scope,
+        0 as expected,
+        {{ days_between('edits.first_day', 'edits.last_day') }} + 1 as actual
+    from {{ landed('run_seed_edits') }} as edits
+    cross join settings
+
 )
 
 {% set controls = [
@@ -652,6 +666,7 @@ dedicated_without_gpus as (
     ('no_pool_minutes', 'warning', 'no_pool_minutes', 'equal'),
     ('busy_above_capacity', 'warning', 'busy_above_capacity', 'equal'),
     ('dedicated_without_gpus', 'warning', 'dedicated_without_gpus', 'equal'),
+    ('seed_edits_waiting', 'warning', 'seed_edits_waiting', 'equal'),
 ] %}
 {% set parts = [] %}
 {% for name, severity, relation, rule in controls %}
