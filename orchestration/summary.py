@@ -9,6 +9,8 @@ import duckdb
 
 from orchestration.settings import Settings
 
+_SCOPES_SHOWN = 3
+
 
 def summarize(settings: Settings) -> str:
     """A readable page of figures from the current publication."""
@@ -145,9 +147,12 @@ def _controls(marts: duckdb.DuckDBPyConnection) -> list[str]:
         "select count(*), count(*) filter (not passed) from billing_controls where severity = 'error'"
     ).fetchall()
     lines = [f"Controls: {checked:,} identities checked, {failed} failed"]
-    for control, count, actual in marts.execute(
-        "select control, count(*), sum(actual) from billing_controls "
+    for control, count, actual, scopes in marts.execute(
+        "select control, count(*), sum(actual), list(scope order by scope) from billing_controls "
         "where severity = 'warning' and not passed group by 1 order by 1"
     ).fetchall():
         lines.append(f"  warning: {control} ({count} of them, {actual:,.2f} in all)")
+        lines += [f"    {scope}" for scope in scopes[:_SCOPES_SHOWN]]
+        if count > _SCOPES_SHOWN:
+            lines.append(f"    and {count - _SCOPES_SHOWN} more, in billing_controls")
     return lines
