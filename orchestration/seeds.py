@@ -10,7 +10,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -96,6 +96,44 @@ def stage_seeds(
     for contract in seed_contracts():
         _write(contract, tables[contract.name], staged_dir)
     return tables
+
+
+def earlier_seeds(tables: Mapping[str, list[Row]], folder: Path) -> dict[str, list[Row]]:
+    """The seeds that were written to a folder as ``canonical`` spells them, to compare with.
+
+    A seed that is written alike is the very list of ``tables``. What an earlier release wrote
+    otherwise counts as different: a column that it did not know is empty, a value that is none of
+    its type any more is text.
+    """
+    earlier = {}
+    for contract in seed_contracts():
+        path = folder / contract.file
+        text = path.read_bytes().decode() if path.exists() else ""
+        rows = tables[contract.name]
+        earlier[contract.name] = (
+            rows if text == canonical(contract, rows) else _written(contract, text)
+        )
+    return earlier
+
+
+def _written(contract: SeedContract, text: str) -> list[Row]:
+    rows = []
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    for record in reader:
+        row: dict[str, Any] = {"row": reader.line_num}
+        for column, kind in contract.types.items():
+            raw = record.get(column) or None
+            try:
+                row[column] = raw and _written_value(kind, raw)
+            except (ValueError, ArithmeticError):
+                row[column] = raw
+        rows.append(row)
+    return rows
+
+
+def _written_value(kind: str, raw: str) -> Any:
+    # Instants are written in UTC, without the offset that people have to name.
+    return datetime.fromisoformat(raw) if kind == "timestamp" else _value(kind, raw)
 
 
 def seed_file(contract: SeedContract, seeds_dir: Path) -> Path:
@@ -353,18 +391,23 @@ def _value(kind: str, raw: str) -> Any:
 
 def _write(contract: SeedContract, rows: list[dict[str, Any]], staged_dir: Path) -> None:
     path = staged_dir / contract.folder / f"{contract.name}.csv"
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(contract.types)
-    for row in rows:
-        writer.writerow([_text(row[column]) for column in contract.types])
-    text = buffer.getvalue()
+    text = canonical(contract, rows)
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_suffix(".tmp")
     staged.write_text(text, encoding="utf-8")
     os.replace(staged, path)
+
+
+def canonical(contract: SeedContract, rows: list[Row]) -> str:
+    """The rows of a seed as CSV, always in the same spelling."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(contract.types)
+    for row in rows:
+        writer.writerow([_text(row[column]) for column in contract.types])
+    return buffer.getvalue()
 
 
 def _text(value: Any) -> str:

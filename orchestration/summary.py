@@ -16,6 +16,7 @@ from orchestration.printable import printable
 from orchestration.settings import Settings
 
 _WAITING_SHOWN = 8
+_SCOPES_SHOWN = 3
 
 
 def summarize(settings: Settings) -> str:
@@ -221,4 +222,7 @@ def _controls(marts: duckdb.DuckDBPyConnection) -> list[str]:
     for warned in warned_of(marts):
         said = _typed(words.warned_words(warned.control, warned.count, warned.total))
         lines.append(f"  warning: {warned.control} ({said})")
+        lines += [f"    {_typed(scope)}" for scope in warned.scopes[:_SCOPES_SHOWN]]
+        if warned.count > _SCOPES_SHOWN:
+            lines.append(f"    and {warned.count - _SCOPES_SHOWN} more, in billing_controls")
     return lines

@@ -114,6 +114,8 @@ class Warned:
     control: str
     count: int
     total: Decimal
+    scopes: tuple[str, ...]
+    """What it warns about, each by name."""
 
 
 @dataclass(frozen=True)
@@ -286,10 +288,11 @@ def rates_of(marts: duckdb.DuckDBPyConnection) -> tuple[Rate, ...]:
 def warned_of(marts: duckdb.DuckDBPyConnection) -> tuple[Warned, ...]:
     """The controls that warn, by name."""
     return tuple(
-        Warned(*row)
-        for row in marts.execute(
-            "select control, count(*), coalesce(sum(actual), 0) from billing_controls "
-            "where severity = 'warning' and not passed group by control order by control"
+        Warned(control, count, total, tuple(scopes))
+        for control, count, total, scopes in marts.execute(
+            "select control, count(*), coalesce(sum(actual), 0), list(scope order by scope) "
+            "from billing_controls where severity = 'warning' and not passed "
+            "group by control order by control"
         ).fetchall()
     )
 

@@ -353,6 +353,10 @@ def warned_words(control: str, count: int, total: Decimal) -> str:
         "market_price_missing": f"{total:,.0f} GPU days without a market price",
         "no_pool_minutes": f"{total:,.0f} GPU minutes without a pool",
         "busy_above_capacity": f"{total:,.0f} pool days with more minutes than GPUs have",
+        "energy_price_missing": f"{total:,.0f} hours of sites without a delivered energy price",
+        "lots_cover_pools": f"{count} pools whose lots have another number of GPUs",
+        "price_is_zero": f"{count} prices in use are 0",
+        "seed_edits_waiting": f"{count} edits of catalog or fleet wait for days of open cycles",
         "dedicated_without_gpus": f"{count} dedicated fees for a cluster without GPUs",
     }
     return said.get(control, f"{count} of them, {amount(total)} in all")

@@ -987,6 +987,20 @@ price_is_zero as (
         and usage_day in ({{ touched_days() }})
     group by accelerator, model_family
 
+),
+
+{# Days of open cycles that were billed before the catalog or the fleet was edited; the command applies it. #}
+seed_edits_waiting as (
+
+    select
+        edits.file || ' ' || edits.key || ' from ' || cast(edits.first_day as varchar(10)) || ': make bill FROM='
+        || cast(greatest(edits.first_day, settings.books_open_on) as varchar(10))
+        || ' TO=' || cast(greatest(edits.last_day, settings.books_open_on) as varchar(10)) as scope,
+        0 as expected,
+        {{ days_between('edits.first_day', 'edits.last_day') }} + 1 as actual
+    from {{ landed('run_seed_edits') }} as edits
+    cross join settings
+
 )
 
 {% set controls = [
@@ -1021,6 +1035,7 @@ price_is_zero as (
     ('energy_price_missing', 'warning', 'energy_price_missing', 'equal'),
     ('lots_cover_pools', 'warning', 'lots_cover_pools', 'equal'),
     ('price_is_zero', 'warning', 'price_is_zero', 'equal'),
+    ('seed_edits_waiting', 'warning', 'seed_edits_waiting', 'equal'),
 ] %}
 {% set parts = [] %}
 {% for name, severity, relation, rule in controls %}
