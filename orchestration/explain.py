@@ -850,7 +850,8 @@ class _Trace:
         """The plan version of the first day of the cycle with this plan: baseline and mark-up."""
         first = self._needed(
             "subscription of the plan",
-            "select min(greatest(starts_on, $cycle)) as first_day from ("
+            "select min(least(greatest(starts_on, $cycle), coalesce(ends_on - 1, date '9999-12-31'))) "
+            "as first_day from ("
             "select *, lead(starts_on) over (order by starts_on, subscription_id) as next_starts_on "
             "from stg_plan_subscriptions where customer_id = $customer) as spans "
             "where sku = $key and starts_on < $cycle + interval 1 month "

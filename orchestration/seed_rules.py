@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date
@@ -14,6 +15,7 @@ from orchestration.seed_contracts import Row, SeedContract, Tables, seed_contrac
 from orchestration.seed_findings import Findings
 
 _LONGEST_QUOTE = 80
+_DATE_IN_ID = re.compile(r"/\d{4}-\d{2}-\d{2}")
 _MOST_CREDITS = Decimal(10) ** 12
 
 
@@ -33,6 +35,7 @@ def check_rules(tables: Tables, findings: Findings) -> None:
     for contract in contracts.values():
         _check_keys(contract, tables[contract.name], findings)
         _check_references(contract, tables, contracts, findings)
+    _check_names(tables["customers"], contracts["customers"], findings)
     _check_skus(tables, contracts, findings)
     _check_credits(tables["plans"], tables["subscriptions"], contracts["subscriptions"], findings)
     _check_credits(tables["packs"], tables["orders"], contracts["orders"], findings)
@@ -100,6 +103,18 @@ def _check_references(
                 row["row"],
                 f"column {column}: {quoted(row[column])} is not in {files}{of_kind}; enter it "
                 "there, or correct it here",
+            )
+
+
+def _check_names(customers: list[Row], contract: SeedContract, findings: Findings) -> None:
+    """No customer may be called like an id of ours that begins with another one's."""
+    for row in customers:
+        if row["customer_id"] and _DATE_IN_ID.search(row["customer_id"]):
+            findings.of_row(
+                contract,
+                row["row"],
+                f"column customer_id: {quoted(row['customer_id'])} holds a date behind a slash, as "
+                "ids of invoices and grants do; write the date in another way",
             )
 
 

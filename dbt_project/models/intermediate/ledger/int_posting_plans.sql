@@ -29,7 +29,10 @@ first_days as (
         cycles.customer_id,
         cycles.cycle_start,
         plan_spans.sku,
-        min(greatest(plan_spans.starts_on, cycles.cycle_start)) as priced_on
+        {# Booked after its last day: the version of that day, since nobody prices a plan any longer. #}
+        min(least(
+            greatest(plan_spans.starts_on, cycles.cycle_start), coalesce(plan_spans.ends_on - 1, date '9999-12-31')
+        )) as priced_on
     from (select distinct
         customer_id,
         cycle_start
