@@ -98,7 +98,7 @@ def test_a_customer_is_not_called_like_an_id_of_ours(seeds):
     path.write_text(rows + "acme/eu,Fine,1,false\n", encoding="utf-8")
     check_seeds(seeds)
     path.write_text(rows + "acme/2026-01-05/overage,Forged,1,false\n", encoding="utf-8")
-    with pytest.raises(SeedError, match="column customer_id: .* holds a date behind a slash"):
+    with pytest.raises(SeedError, match=r"column customer_id: .* holds a date behind a slash"):
         check_seeds(seeds)
 
 
