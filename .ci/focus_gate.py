@@ -14,6 +14,7 @@ Needs Python 3.12 or 3.13 with `.ci/focus-requirements.txt`; `make focus-gate` s
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 import subprocess
 import sys
@@ -182,7 +183,8 @@ def _as_one_file(export: Path) -> Iterator[Path]:
 
     with tempfile.TemporaryDirectory() as folder:
         joined = Path(folder) / f"{export.name}.parquet"
-        duckdb.read_parquet(str(export / "*.parquet")).write_parquet(str(joined))
+        files = f"{glob.escape(str(export))}/*.parquet"
+        duckdb.read_parquet(files, hive_partitioning=False).write_parquet(str(joined))
         yield joined
 
 

@@ -38,6 +38,9 @@ TABLES = {
     "credit_balances": """
         select customer_id, day as balance_date, cycle_start, credits as burned_credits,
             cast(0 as decimal(38, 6)) as overage_credits,
+            cast(0 as decimal(38, 6)) as refunded_credits,
+            cast(0 as decimal(38, 6)) as expired_credits,
+            cast(0 as decimal(38, 6)) as rolled_credits,
             60000 - sum(credits) over (partition by customer_id, cycle_start order by day)
                 as closing_credits,
             cast(1 as decimal(38, 6)) as deferred_revenue
@@ -72,7 +75,7 @@ TABLES = {
     """,
     "compliance_usage": """
         select day as usage_date, customer_id, 'region' as region, cluster, part as kwh,
-            part as carbon_kg, cast(0.5 as decimal(18, 6)) as renewable_share
+            part as carbon_kg, part as mix_kwh, cast(part * 0.5 as decimal(38, 12)) as renewable_kwh
         from uses where c % 5 = 0
     """,
     "credit_alerts": """
@@ -87,10 +90,33 @@ TABLES = {
             true as cost_complete
         from uses
     """,
-    "margin_monthly": """
-        select cast(date_trunc('month', posting_date) as date) as month, customer_id, accelerator,
-            gpu_minutes, revenue, amortized_cost, gross_margin, energy_revenue as breakage_revenue
-        from margin_daily
+    "margin_bridge": """
+        select cast(date_trunc('month', posting_date) as date) as month, sum(revenue) as revenue,
+            sum(amortized_cost) as amortized_cost, sum(gross_margin) as gross_margin,
+            sum(energy_revenue) as unallocated_cost, sum(energy_revenue) as breakage_revenue,
+            true as cost_complete
+        from margin_daily group by 1
+    """,
+    "gpu_minute_costs": """
+        select day as cost_date, sum(part) as unallocated_cost from uses group by day
+    """,
+    "deferred_rollforward": """
+        select date '2026-02-01' as month, customer_id, 'credits' as kind, d as opening, d as sold,
+            d as used, d as expired, d as closing, d as expiring_within_12_months
+        from (select distinct customer_id, cast(1 as decimal(38, 6)) as d from days)
+    """,
+    "waiting_usage": """
+        select customer_id, 'no_active_plan' as reason, count(*) as usage_rows,
+            sum(credits) as gpu_minutes, min(day) as first_delivery_date
+        from days where c % 10 = 0 group by customer_id
+    """,
+    "wallet_outlook": """
+        select distinct customer_id, date '2026-02-15' as as_of,
+            date '2026-03-01' as next_grant_on,
+            cast(60000 as decimal(38, 6)) as next_grant_credits, 'top-up' as pack_sku,
+            'Top-up' as pack_name, cast(10000 as decimal(38, 6)) as pack_credits,
+            cast(125 as decimal(38, 6)) as pack_price, 0 as packs_bought, 3 as packs_left
+        from days
     """,
     "billing_controls": """
         select 'c' as control, 'error' as severity, true as passed,
@@ -98,7 +124,8 @@ TABLES = {
     """,
     "rate_recommendations": """
         select 'GPU-0' as accelerator, d as credits_per_gpu_minute, d as recommended_multiplier,
-            d as break_even_multiplier, d as gross_margin_rate, 'keep' as action
+            d as break_even_multiplier, d as gross_margin_rate, d as revenue_per_credit,
+            d as amortized_cost_per_gpu_minute, 'keep' as action
         from (select cast(1 as decimal(18, 6)) as d)
     """,
     "fuel_gauges": """

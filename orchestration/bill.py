@@ -11,11 +11,12 @@ import sys
 from contextlib import redirect_stdout
 from datetime import date
 
-from orchestration.failures import FailedRun, failed_run
+from orchestration.failures import FailedRun, failed_run, published_by
 from orchestration.instance import use_instance
+from orchestration.late import landed_days
 from orchestration.notify import notify
 from orchestration.printable import printable_lines
-from orchestration.seeds import SeedError
+from orchestration.seeds import BookDays, SeedError, check_seeds
 from orchestration.settings import Settings, SettingsError, load_settings, without_credentials
 
 
@@ -32,19 +33,34 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingsError as error:
         _complain(f"Nothing was billed. {error}")
         return 2
+    before = published_by(settings.published_dir)
     try:
+        check_seeds(settings.seeds_dir, _book_days(settings, asked.first, asked.last))
         use_instance(settings)
         return _bill(settings, asked.first, asked.last)
     except Exception as error:
         is_known = isinstance(error, SeedError)
         problem = str(error) if is_known else f"{type(error).__name__}: {error}"
-        run = FailedRun("none", asked.first.isoformat(), asked.last.isoformat(), (problem,))
+        after = published_by(settings.published_dir)
+        run = FailedRun(
+            "none",
+            asked.first.isoformat(),
+            asked.last.isoformat(),
+            (problem,),
+            has_published=None if None in (before, after) else before != after,
+        )
         if is_known:
             _complain(f"Nothing was billed. {error}")
         notify(settings, run, log=_complain, warn=_complain)
         if not is_known:
             raise
         return 2
+
+
+def _book_days(settings: Settings, first: date, last: date) -> BookDays:
+    """The days that the books will cover, before anything of them is landed."""
+    days = [first, last, *landed_days(settings.landing_dir)]
+    return BookDays(settings.books_open_on or min(days), max(days))
 
 
 def _complain(text: str) -> None:
@@ -83,7 +99,7 @@ def _bill(settings: Settings, first: date, last: date) -> int:
             raise_on_error=False,
         )
     if not result.success:
-        run = failed_run(result.run_id, range_tags, result.all_events)
+        run = failed_run(result.run_id, range_tags, result.all_events, settings.published_dir)
         _complain(f"\n{run.outcome}")
         for problem in run.problems:
             _complain(f"  - {problem}")

@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from orchestration.plan import BilledState, RunPlan, make_plan, write_plan
+from orchestration.people import people_problems
+from orchestration.plan import BilledState, RunPlan, landed_books, make_plan, write_plan
 from orchestration.publish import prepare_archive
 from orchestration.quality.verdicts import refused
-from orchestration.seeds import check_adjustments, stage_seeds
+from orchestration.seed_changes import Tables
+from orchestration.seed_edits import NO_EDITS, SeedEdits, edits_of_closed_cycles, edits_since
+from orchestration.seeds import BookDays, SeedError, earlier_seeds, stage_seeds
 from orchestration.settings import Settings
 from orchestration.warehouse import start_anew, writer_lock
 
@@ -66,18 +69,18 @@ def billing_run(
             adjusted before is no error there, and stays out.
 
     Raises:
-        SeedError: the seeds break their contract.
+        SeedError: the seeds break their contract, or would lose or double what is in the books.
         NothingToBill: nothing is landed, a delivery day is missing, or a feed fails its gates.
         WriterBusy: another run holds the warehouse.
     """
     with writer_lock(settings):
-        plan = _without_gap(make_plan(settings, first, last))
+        days = landed_books(settings)
+        books = BookDays(*days, of_a_window) if days else None
+        seeds = stage_seeds(settings.seeds_dir, settings.staged_seeds_dir, books)
+        state = BilledState(settings)
+        plan = _without_gap(make_plan(settings, first, last, _edits(settings, state, seeds)))
         if failed := refused(settings, plan):
             raise NothingToBill("Feeds failed their checks. " + "; ".join(failed[:5]))
-        seeds = stage_seeds(settings.seeds_dir, settings.staged_seeds_dir)
-        if not of_a_window:
-            check_adjustments(seeds, plan.books_open_on)
-        state = BilledState(settings)
         state.begin(plan)
         if plan.starts_anew:
             start_anew(settings)
@@ -85,7 +88,27 @@ def billing_run(
         write_plan(plan, settings)
         prepare_archive(settings)
         yield BillingRun(plan)
-        state.complete(plan, settings)
+        state.complete(plan, settings, seeds)
+
+
+def _edits(settings: Settings, state: BilledState, seeds: Tables) -> SeedEdits:
+    """What was edited in the seeds since they were billed last.
+
+    Raises:
+        SeedError: an edit would lose or double what is in the books.
+    """
+    kept, books = state.seeds(), state.books()
+    before = earlier_seeds(seeds, kept) if kept else None
+    people = people_problems(settings, before["customers"] if before else [], seeds["customers"])
+    problems = list(people.values())
+    if before and books:
+        problems += edits_of_closed_cycles(before, seeds, books, but=people)
+    if problems:
+        raise SeedError(
+            "These seeds cannot follow on those that were billed; correct them and run again:\n  "
+            + "\n  ".join(problems)
+        )
+    return edits_since(before, seeds, books) if before and books else NO_EDITS
 
 
 def _without_gap(plan: RunPlan | None) -> RunPlan:

@@ -45,7 +45,16 @@ _ZERO = Fraction(0)
 
 _VALID = "valid_from <= $day and (valid_to is null or $day < valid_to)"
 # Units of the warehouse's integers, by the ending of their names.
-_SCALES = {"_micro": 10**6, "_pico": 10**12}
+# What tells a row of closed energy: among it its minutes, since one that was cured since counts as it is.
+_CLOSED_KEY = (
+    "usage_day",
+    "posting_date",
+    "cluster",
+    "accelerator",
+    "model_family",
+    "gpu_minutes",
+)
+_SCALES = {"_micro": 10**6, "_nano": 10**9, "_pico": 10**12, "_femto": 10**15}
 
 
 class NothingToExplain(ValueError):
@@ -273,6 +282,8 @@ class Books:
     ) -> None:
         self._connection = connection
         self.landing = settings.landing_dir
+        self.archive = settings.archive_dir
+        self.minor_digits = settings.minor_digits
         self.last_day = date.fromisoformat(manifest["last_delivery_day"])
         basis = manifest["settings"]
         self.books_open_on = date.fromisoformat(basis["books_open_on"])
@@ -280,8 +291,9 @@ class Books:
         self.file_names: dict[date, str] = {
             row["delivery_day"]: row["file_name"]
             for row in self.rows(
-                "select delivery_day, file_name from read_parquet($files)",
-                files=str(self.landing / "deliveries" / "usage" / "*.parquet"),
+                "select delivery_day, file_name "
+                "from read_parquet($files, hive_partitioning = false)",
+                files=glob.escape(str(self.landing)) + "/deliveries/usage/*.parquet",
             )
         }
         self._rates: list[Row] = self.rows("select * from credit_rates")
@@ -392,7 +404,13 @@ class _Trace:
         self.customer: str = line["customer_id"]
         self.cycle: date = line["cycle_start"]
         key = line["invoice_line_id"].removeprefix(f"{line['invoice_id']}/{line['line_type']}/")
-        self.key: str = key.removesuffix("/adjustment") if line["is_adjustment"] else key
+        self.id_part: str = key.removesuffix("/adjustment") if line["is_adjustment"] else key
+        # Separators are escaped in ids (macros/ids.sql), but not in a grant's, which is an id itself.
+        self.key: str = (
+            self.id_part
+            if line["line_type"] == "auto_purchase"
+            else self.id_part.replace("%2F", "/").replace("%25", "%")
+        )
         self.known = {
             **line,
             "customer": self.customer,
@@ -613,7 +631,7 @@ class _Trace:
         hours = self._rows(
             "select * from int_burst_hours where customer_id = $customer and cycle_start = $cycle "
             "and is_adjustment = $is_adjustment and pack_sku = $sku "
-            "and surcharge_unit_price_pico = cast($unit_price as hugeint) and burst_micro > 0 "
+            "and surcharge_unit_price_pico = cast($unit_price as hugeint) and burst_nano > 0 "
             "order by posting_date, usage_day, hour_of_day",
             sku=line["sku"],
             unit_price=str(int(line["unit_price"] * 10**12)),
@@ -635,8 +653,8 @@ class _Trace:
             window = self._window(day, number)
             gpus = plan["base_concurrency"] * plan["quantity"]
             excess = whole["minutes"] - 60 * gpus
-            burst = min(excess, rounded(60 * gpus * (window["concurrency_multiplier"] - 1), 6))
-            burst_credits = rounded(whole["credits"] * burst / whole["minutes"], 12)
+            burst = min(excess, rounded(60 * gpus * (window["concurrency_multiplier"] - 1), 9))
+            burst_credits = rounded(whole["credits"] * burst / whole["minutes"], 15)
             credits[hour["posting_date"]] += burst_credits
             included = plan["included_credits"] * plan["quantity"]
             priced = self._surcharge_price(plan, included, day, window)
@@ -675,7 +693,7 @@ class _Trace:
         ]
         self._usage("All usage of the days with burst hours", rows)
         by_hours = self._one(
-            "select coalesce(sum(gpu_minutes_micro), 0) as minutes_micro from int_usage_hours "
+            "select coalesce(sum(gpu_minutes_nano), 0) as minutes_nano from int_usage_hours "
             "where customer_id = $customer and not is_dedicated and (usage_day, posting_date) in "
             "(select (unnest($usage_days::date[]), unnest($posting_dates::date[])))",
             usage_days=[pair[0] for pair in sorted(pairs)],
@@ -692,9 +710,9 @@ class _Trace:
     def _hour(self, hour: Row) -> Row:
         """Minutes and credits, unrounded, of a customer in a clock hour."""
         return self._rows(
-            "select coalesce(sum(gpu_minutes_micro), 0) as minutes_micro, "
-            "coalesce(sum(cast(gpu_minutes_micro as hugeint) * credit_rate_micro), 0) "
-            "as credits_pico from int_usage_hours where customer_id = $customer "
+            "select coalesce(sum(gpu_minutes_nano), 0) as minutes_nano, "
+            "coalesce(sum(cast(gpu_minutes_nano as hugeint) * credit_rate_micro), 0) "
+            "as credits_femto from int_usage_hours where customer_id = $customer "
             "and usage_day = $usage_day and posting_date = $posting_date "
             "and hour_of_day = $hour and not is_dedicated",
             usage_day=hour["usage_day"],
@@ -803,17 +821,14 @@ class _Trace:
         ]
         if not rows:
             raise _Gone("no usage of this plan is posted in the cycle any more")
-        terms = {
-            day: self.books.version("plans", self.key, day)
-            for day in {row["posting_date"] for row in rows}
-        }
-        markup = terms[max(terms)]["energy_markup_rate"] or _ZERO
+        terms = self._energy_terms()
+        rows = self._as_closed(rows)
         regular = [row for row in rows if not row["is_adjustment"]]
         surcharges = {}
         for name, part in (("all usage", rows), ("regular usage", regular)):
             if name == "all usage" and not line["is_adjustment"]:
                 continue
-            surcharges[name] = self._energy_formula(name, part, terms, markup)
+            surcharges[name] = self._energy_formula(name, part, terms)
         if line["is_adjustment"]:
             amount = surcharges["all usage"] - surcharges["regular usage"]
             page.say(
@@ -831,26 +846,61 @@ class _Trace:
         page.each_equals("kWh of each row = minutes / 60 × watts / 1000 × PUE", self._kwh(own))
         return own
 
-    def _energy_formula(
-        self, name: str, rows: list[Row], terms: dict[date, Row], markup: Fraction
-    ) -> Fraction:
-        """The surcharge of some rows: max(0, cost - kWh × baseline) × (1 + markup)."""
-        by_baseline: dict[Fraction, list[Row]] = defaultdict(list)
-        for row in rows:
-            baseline = terms[row["posting_date"]]["energy_baseline_per_kwh"]
-            by_baseline[baseline or _ZERO].append(row)
-        excess = _ZERO
-        for baseline, part in sorted(by_baseline.items()):
-            cost, kwh = _sum(part, "energy_cost"), _sum(part, "busy_kwh")
-            excess += cost - kwh * baseline
-            self.page.say(
-                f"  {name}: cost {shown(cost)} - {shown(kwh)} kWh × {shown(baseline)} "
-                f"= {shown(cost - kwh * baseline)}"
-            )
-        surcharge = max(_ZERO, excess) * (1 + markup)
-        self.page.say(
-            f"  {name}: max(0, {shown(excess)}) × {shown(1 + markup)} = {shown(surcharge)}"
+    def _energy_terms(self) -> Row:
+        """The plan version of the first day of the cycle with this plan: baseline and mark-up."""
+        plan = self._needed(
+            "subscription of the plan",
+            "select min(greatest(starts_on, $cycle)) as first_day, "
+            "max(coalesce(ends_on - 1, date '9999-12-31')) as last_day from ("
+            "select *, lead(starts_on) over (order by starts_on, subscription_id) as next_starts_on "
+            "from stg_plan_subscriptions where customer_id = $customer) as spans "
+            "where sku = $key and starts_on < $cycle + interval 1 month "
+            "and (next_starts_on is null or next_starts_on > $cycle)",
         )
+        first = plan["first_day"]
+        if not self._one(f"select sku from plans where sku = $key and {_VALID}", day=first):
+            # Booked when the plan is over and has no version any more.
+            first = min(first, plan["last_day"])
+        self.page.say(f"  Baseline and mark-up of {self.key} are those of {first:%Y-%m-%d}.")
+        return self.books.version("plans", self.key, first)
+
+    def _as_closed(self, rows: list[Row]) -> list[Row]:
+        """The rows with the energy that the invoice closed with, where it is written down."""
+        closed = {
+            tuple(row[name] for name in _CLOSED_KEY): row
+            for row in self._rows(
+                "select * from read_parquet($files, hive_partitioning = false) "
+                "where customer_id = $customer and cycle_start = $cycle",
+                files=glob.escape(str(self.books.archive)) + "/final_energy/*.parquet",
+            )
+        }
+        frozen, moved = [], 0
+        for row in rows:
+            then = closed.get(
+                tuple(row["usage_date" if n == "usage_day" else n] for n in _CLOSED_KEY)
+            )
+            if then and any(then[name] != row[name] for name in ("busy_kwh", "energy_cost")):
+                row = {**row, "busy_kwh": then["busy_kwh"], "energy_cost": then["energy_cost"]}
+                moved += 1
+            frozen.append(row)
+        if moved:
+            self.page.say(
+                f"  The energy of {_many(Fraction(moved), 'row')} was revised after the invoice closed; "
+                "what is charged rests on what it was then."
+            )
+        return frozen
+
+    def _energy_formula(self, name: str, rows: list[Row], terms: Row) -> Fraction:
+        """The surcharge of some rows: max(0, cost - kWh × baseline) × (1 + markup)."""
+        baseline = terms["energy_baseline_per_kwh"] or _ZERO
+        factor = 1 + (terms["energy_markup_rate"] or _ZERO)
+        cost, kwh = _sum(rows, "energy_cost"), _sum(rows, "busy_kwh")
+        excess = cost - kwh * baseline
+        self.page.say(
+            f"  {name}: cost {shown(cost)} - {shown(kwh)} kWh × {shown(baseline)} = {shown(excess)}"
+        )
+        surcharge = max(_ZERO, excess) * factor
+        self.page.say(f"  {name}: max(0, {shown(excess)}) × {shown(factor)} = {shown(surcharge)}")
         return surcharge
 
     def _kwh(self, rows: list[Row]) -> Iterator[tuple[str, Fraction, Fraction]]:
@@ -1055,12 +1105,13 @@ class _Trace:
         )
         page.say(f"  {self.key} in contracts/adjustments, posted on {noted['posted_on']}:")
         page.say(f"  amount {shown(noted['amount'] or _ZERO, 2)}, reason: {noted['reason']}")
-        self._is_line(Fraction(1), _ZERO, noted["amount"] or _ZERO)
+        amount = noted["amount"] or _ZERO
+        self._is_line(Fraction(1), rounded(amount, self.books.minor_digits), amount)
         page.heading("The ledger")
         if not noted["credits"]:
             page.say("  Money only: no credits move, and no usage stands behind it.")
             return []
-        grant_id = f"{self.customer}/adjustment/{noted['posted_on']}/{self.key}"
+        grant_id = f"{self.customer}/adjustment/{noted['posted_on']}/{self.id_part}"
         page.say("  The same adjustment also grants credits, worth 0.")
         return self._grants({grant_id: _ZERO}, noted["credits"], heading=False)
 
@@ -1079,8 +1130,9 @@ class _Trace:
         page.equals("quantity", quantity, "the line", line["quantity"])
         if unit_price is not None or line["unit_price"] is not None:
             page.equals("unit price", unit_price or _ZERO, "the line", line["unit_price"])
-        page.say(f"  {shown(amount)} rounded to cents")
-        page.equals("amount", rounded(amount, 2), "the line", line["amount"], 2)
+        digits = self.books.minor_digits
+        page.say(f"  {shown(amount)} rounded to {'cents' if digits else 'whole units'}")
+        page.equals("amount", rounded(amount, digits), "the line", line["amount"], 2)
 
     def _price(self, sku: str, charge: str, day: date, units: Fraction, name: str) -> Fraction:
         """The price of some units by the tiers of a day, tier by tier."""
@@ -1122,10 +1174,10 @@ class _Trace:
             "select ledger.*, grants.expires_on from published.credit_ledger as ledger "
             "inner join published.credit_grants as grants using (grant_id) "
             "where ledger.customer_id = $customer and ledger.cycle_start = $cycle "
-            "and ledger.kind = $kind and coalesce(grants.sku, grants.source) = $key "
-            "and (grants.sku is null) = $is_without_sku order by ledger.posted_on, grant_id",
+            "and ledger.kind = $kind and grants.sku is not distinct from $sku "
+            "and (grants.sku is not null or grants.source = $key) "
+            "order by ledger.posted_on, grant_id",
             kind=kind,
-            is_without_sku=self.line["sku"] is None,
         )
         if not moved:
             raise _Gone(f"the ledger holds no {kind} for it any more")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 _PARTITION = "dagster/partition"
@@ -19,14 +21,14 @@ class FailedRun:
         first: the first delivery day asked for; "" if the run had none.
         last: the last one.
         problems: failed checks, then failed steps, each as a sentence.
-        has_published: whether it published before it failed.
+        has_published: whether it published before it failed; None if that is not known.
     """
 
     run_id: str
     first: str
     last: str
     problems: tuple[str, ...]
-    has_published: bool = False
+    has_published: bool | None = False
 
     @property
     def title(self) -> str:
@@ -41,6 +43,8 @@ class FailedRun:
         """What readers see now."""
         if self.has_published:
             return "The books were published; what follows on them did not succeed."
+        if self.has_published is None:
+            return "Whether it published is not known; the manifest of published/current says it."
         return "Not published; what was published before stays as it was."
 
     @property
@@ -58,17 +62,32 @@ class FailedRun:
         )
 
 
-def failed_run(run_id: str, tags: Mapping[str, str], events: Iterable[Any]) -> FailedRun:
+def published_by(published_dir: Path) -> str | None:
+    """The run whose books readers see now; "" if nothing is published, None if that cannot be read."""
+    try:
+        manifest = json.loads((published_dir / "current" / "manifest.json").read_text("utf-8"))
+        return str(manifest["run_id"])
+    except FileNotFoundError:
+        return None if (published_dir / "current").is_symlink() else ""
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def failed_run(
+    run_id: str, tags: Mapping[str, str], events: Iterable[Any], published_dir: Path | None = None
+) -> FailedRun:
     """What failed in a run.
 
     Args:
         tags: the run's; they say which delivery days it was asked for.
         events: its Dagster events.
+        published_dir: where its books are published; without it, whether it published is known only
+            if its events say that it did, or never began to.
     """
     checks: list[str] = []
     steps: list[str] = []
     whole: list[str] = []
-    has_published = False
+    has_published = began_to_publish = False
     for event in events:
         kind = event.event_type_value
         if kind == "ASSET_CHECK_EVALUATION":
@@ -80,17 +99,22 @@ def failed_run(run_id: str, tags: Mapping[str, str], events: Iterable[Any]) -> F
                 )
         elif kind == "STEP_FAILURE":
             steps += _step_problem(event)
+        elif kind == "STEP_START":
+            began_to_publish |= event.step_key == "__".join(_PUBLISHED)
         elif kind == "ASSET_MATERIALIZATION":
             has_published |= tuple(event.asset_key.path) == _PUBLISHED
         elif kind == "PIPELINE_FAILURE" and event.message:
             whole.append(event.message)
+    # The switch comes before the event that tells of it: between them, the run may have died.
+    unsure = began_to_publish and not has_published
+    seen = published_by(published_dir) if unsure and published_dir else None
     return FailedRun(
         run_id=run_id,
         first=tags.get(_RANGE[0]) or tags.get(_PARTITION, ""),
         last=tags.get(_RANGE[1]) or tags.get(_PARTITION, ""),
         # Of a run that failed in a step, the run's own message only says that a step failed.
         problems=tuple(dict.fromkeys([*checks, *steps] or whole)),
-        has_published=has_published,
+        has_published=(None if seen is None else seen == run_id) if unsure else has_published,
     )
 
 

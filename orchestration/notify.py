@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from orchestration.connectors.addresses import LOOPBACK
+from orchestration.connectors.addresses import LOOPBACK, spare_this_machine
 from orchestration.failures import FailedRun
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def notify(settings: Settings, run: FailedRun, *, log: Say, warn: Say) -> None:
         if len(message) > _LONGEST_MESSAGE:
             message = message[:_LONGEST_MESSAGE] + " ..."
         told = services(settings.notify_urls)
+        spare_this_machine()
         failed = [n for n, service in enumerate(told, 1) if not _tell(service, run.title, message)]
         if failed:
             warn(

@@ -9,6 +9,7 @@ differ from the warehouse's.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
@@ -162,8 +163,7 @@ def write_database(
         for table in tables:
             mart = table.mart
             database.execute(
-                f'create table published."{mart.name}" as '
-                f"from read_parquet('{quoted(staged / mart.name)}/*.parquet')"
+                f'create table published."{mart.name}" as from {_parquet(staged / mart.name)}'
             )
             database.execute(
                 f"comment on table published.\"{mart.name}\" is '{escaped(mart.description)}'"
@@ -201,6 +201,12 @@ def quoted(path: Path) -> str:
 def escaped(text: str) -> str:
     """A text as it stands between the quotes of a SQL text."""
     return text.replace("'", "''")
+
+
+def _parquet(folder: Path, files: str = "*.parquet") -> str:
+    """Files of one folder as they are read in a SQL text, whatever the folders above are called."""
+    pattern = escaped(f"{glob.escape(str(folder))}/{files}")
+    return f"read_parquet('{pattern}', hive_partitioning = false)"
 
 
 def _parts(warehouse: duckdb.DuckDBPyConnection, mart: Mart) -> dict[str, Part]:
@@ -250,7 +256,7 @@ def _holds_rows(
     """
     rows = "select count(*), bit_xor(hash(part)), sum(hash(part)) from {} as part"
     here = f'(select * from "{mart.name}" where {_in_part(mart, name)})'
-    there = f"read_parquet('{quoted(published)}', hive_partitioning = false)"
+    there = _parquet(published.parent, published.name)
     return (
         warehouse.execute(rows.format(here)).fetchall()
         == warehouse.execute(rows.format(there)).fetchall()
@@ -284,7 +290,7 @@ def _write_csv(
         )
 
     with target.open("wb") as out:
-        as_csv(f"from read_parquet('{quoted(folder)}/*.parquet') limit 0", "header")
+        as_csv(f"from {_parquet(folder)} limit 0", "header")
         _append(passing, 0, None, out)
         for name, part in table.parts.items():
             begins = out.tell()
@@ -292,7 +298,7 @@ def _write_csv(
             if previous and kept:
                 _append(previous.folder / target.name, *kept, out)
             else:
-                as_csv(f"from read_parquet('{quoted(folder / name)}.parquet')", "header false")
+                as_csv(f"from {_parquet(folder, f'{name}.parquet')}", "header false")
                 _append(passing, 0, None, out)
             span = (begins, out.tell() - begins)
             table.parts[name] = Part(name, part.rows, part.sums, span)
@@ -321,9 +327,14 @@ def _replace_parts(tables: Sequence[Written], staged: Path, target: Path, option
                         f'delete from published."{name}" where {_in_part(table.mart, part)}'
                     )
                 if table.again:
-                    files = [str(staged / name / f"{part}.parquet") for part in sorted(table.again)]
+                    files = [
+                        glob.escape(str(staged / name / f"{part}.parquet"))
+                        for part in sorted(table.again)
+                    ]
                     database.execute(
-                        f'insert into published."{name}" from read_parquet($1)', [files]
+                        f'insert into published."{name}" '
+                        "from read_parquet($1, hive_partitioning = false)",
+                        [files],
                     )
             database.execute("commit")
             rows = dict(

@@ -6,9 +6,11 @@ landed feeds, where the models find it. A plan holds days only: nothing here kno
 
 from __future__ import annotations
 
+import glob
 import json
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -18,8 +20,22 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from orchestration.landing.files import SNAPSHOTS, copy, has_usage, put, refusal, write_table
+from orchestration.landing.files import (
+    SNAPSHOTS,
+    copy,
+    has_usage,
+    put,
+    put_text,
+    refusal,
+    write_table,
+)
+from orchestration.seed_changes import Books, Tables
+from orchestration.seed_edits import NO_EDITS, SeedEdits, WaitingEdit, still_waiting
+from orchestration.seeds import canonical, seed_contracts
 from orchestration.settings import Settings
+
+# Counted up when a table of the warehouse means, holds or is called something else than before.
+_LAYOUT = 2
 
 # The longest billing cycle: no cycle that contains a day ends later than this many days after it.
 _LONGEST_CYCLE = 31
@@ -54,6 +70,8 @@ class RunPlan:
     """First day that the ledger steps through again; the last is ``last_day``."""
     starts_anew: bool
     """Whether the warehouse has to be built from nothing."""
+    waiting: tuple[WaitingEdit, ...] = ()
+    """Edits of the catalog and the fleet that billed days still wait for after this run."""
 
 
 class BilledState:
@@ -91,23 +109,70 @@ class BilledState:
         """Whether the last billing ran to its end."""
         return bool(self.read().get("complete"))
 
-    def complete(self, plan: RunPlan, settings: Settings) -> None:
-        """Say what the warehouse is now built from."""
+    def complete(self, plan: RunPlan, settings: Settings, seeds: Tables) -> None:
+        """Say what the warehouse is now built from.
+
+        Args:
+            plan: the run's.
+            settings: say where the landing is.
+            seeds: the rows of each seed that the run was planned with.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         for snapshot in _PRICE_SNAPSHOTS:
             copy(settings.landing_dir / snapshot, self.snapshot(snapshot))
+        billing_id = uuid4().hex
+        # Beside those of the last billing: which ones count, the record says, and changes at once.
+        kept = self._folder / f"seeds-{billing_id}"
+        for contract in seed_contracts():
+            text = canonical(contract, seeds[contract.name])
+            put_text(text, kept / contract.folder / f"{contract.name}.csv")
         self._update(
             {
                 "complete": True,
-                "billing_id": uuid4().hex,
+                "billing_id": billing_id,
                 # The billing that this one went on from: it knows what it changed since then.
                 "follows": self._stored().get("billing_id"),
                 "last_day": plan.last_day.isoformat(),
                 "first_delivery_day": plan.first_delivery_day.isoformat(),
                 "basis": _basis(settings, plan.books_open_on),
                 "deliveries": _landed_hashes(settings),
+                "seeds": kept.name,
+                "waiting_edits": [
+                    [edit.file, edit.key, *_iso([edit.first_day, edit.last_day])]
+                    for edit in plan.waiting
+                ],
             }
         )
+        for folder in self._folder.glob("seeds-*"):
+            if folder != kept:
+                shutil.rmtree(folder)
+
+    def seeds(self) -> Path | None:
+        """The seeds of the last completed billing; None if they are not known."""
+        name = self.read().get("seeds")
+        return self._folder / name if name else None
+
+    def books(self) -> Books | None:
+        """How far the last completed billing went; None if there is none."""
+        billed = self.read()
+        if "basis" not in billed:
+            return None
+        return Books(
+            opened_on=date.fromisoformat(billed["basis"]["books_open_on"]),
+            last_day=date.fromisoformat(billed["last_day"]),
+            days_until_close=billed["basis"]["days_until_close"],
+        )
+
+    def waiting_edits(self) -> list[WaitingEdit]:
+        """The edits that still waited after the last completed billing."""
+        return [
+            WaitingEdit(file, key, *map(date.fromisoformat, days))
+            for file, key, *days in self.read().get("waiting_edits", [])
+        ]
+
+    def unfinished(self) -> dict[str, Any]:
+        """What a billing that did not end had begun to work on; empty if the last one ended."""
+        return dict(self.read().get("unfinished", {}))
 
     def rebuild(self) -> None:
         """Have the next billing build the warehouse from nothing."""
@@ -130,12 +195,23 @@ class BilledState:
         put(staged, self._file)
 
 
-def make_plan(settings: Settings, first: date, last: date) -> RunPlan | None:
+def landed_books(settings: Settings) -> tuple[date, date] | None:
+    """The day the books open and the last delivery day, by what is landed; None if nothing is."""
+    landed = _landed_hashes(settings)
+    if not landed:
+        return None
+    first, last = (date.fromisoformat(day) for day in (min(landed), max(landed)))
+    return settings.books_open_on or first, last
+
+
+def make_plan(
+    settings: Settings, first: date, last: date, edits: SeedEdits = NO_EDITS
+) -> RunPlan | None:
     """Work out what a run over the delivery days ``first`` to ``last`` (inclusive) has to do.
 
     Deliveries that were landed earlier but never billed (a crash, a gap that is now filled) are
-    taken in as well, and so is all that an unfinished run had begun to work on. Returns None when
-    nothing at all is landed.
+    taken in as well, and so is all that an unfinished run had begun to work on, and the days that
+    edited contracts concern. Returns None when nothing at all is landed.
     """
     landing = settings.landing_dir
     hashes = _landed_hashes(settings)
@@ -151,54 +227,42 @@ def make_plan(settings: Settings, first: date, last: date) -> RunPlan | None:
     )
     refusals = _refusals(settings, sorted({*missing, *_refused_days(settings)}))
     state = BilledState(settings)
-    billed = state.read()
-    starts_anew = "basis" not in billed or billed["basis"] != _basis(settings, books_open_on)
+    # Without the seeds nobody can say what was edited since.
+    starts_anew = (
+        state.read().get("basis") != _basis(settings, books_open_on) or state.seeds() is None
+    )
     ledger_floor = books_open_on - timedelta(days=_LONGEST_CYCLE)
+    waiting: tuple[WaitingEdit, ...] = ()
     if starts_anew:
+        taken_in = landed
         touched = {day for days in _touched_by(landing, None).values() for day in days} | set(
             _days(books_open_on, last_day)
         )
-        return RunPlan(
-            first_delivery_day=first_delivery_day,
-            last_day=last_day,
-            books_open_on=books_open_on,
-            missing_days=missing,
-            refusals=refusals,
-            deliveries=tuple(landed),
-            touched_days=tuple(sorted(touched)),
-            ledger_from=ledger_floor,
-            starts_anew=True,
+        ledger_from = ledger_floor
+    else:
+        taken_in = [
+            day
+            for day in landed
+            if first <= day <= last
+            or state.read()["deliveries"].get(day.isoformat()) != hashes[day.isoformat()]
+        ]
+        by_delivery = _touched_by(landing, taken_in)
+        touched = _touched_since(settings, state, edits, books_open_on, last_day)
+        touched |= {day for day in _days(first, min(last, last_day)) if day >= books_open_on}
+        touched = touched.union(*by_delivery.values())
+        # Asked for from the opening of the books on: the cycles open then, from their start.
+        asked_from = ledger_floor if first <= max(first_delivery_day, books_open_on) else first
+        replay = [asked_from, *_late_from(by_delivery, settings.days_until_close)]
+        replay += _replayed_since(state, edits)
+        taken_in = sorted({*taken_in, *_dates(state.unfinished().get("deliveries", []))})
+        ledger_from = min(max(min(replay), ledger_floor), last_day)
+        waiting = still_waiting(
+            [*state.waiting_edits(), *edits.waiting],
+            touched,
+            ledger_from,
+            edits.anchors,
+            Books(books_open_on, last_day, settings.days_until_close),
         )
-
-    taken_in = [
-        day
-        for day in landed
-        if first <= day <= last
-        or billed["deliveries"].get(day.isoformat()) != hashes[day.isoformat()]
-    ]
-    by_delivery = _touched_by(landing, taken_in)
-    touched = set[date]().union(*by_delivery.values())
-    touched |= {day for day in _days(first, min(last, last_day)) if day >= books_open_on}
-    billed_last_day = date.fromisoformat(billed["last_day"])
-    touched |= set(_days(billed_last_day + timedelta(days=1), last_day))
-    moved_from = _prices_moved_from(landing, state)
-    if moved_from:
-        touched |= set(_days(max(moved_from, books_open_on), last_day))
-
-    # Asked for from the opening of the books on: the cycles that were open then, from their start.
-    asked_from = ledger_floor if first <= max(first_delivery_day, books_open_on) else first
-    replay = [asked_from, billed_last_day + timedelta(days=1)]
-    for delivery_day, usage_days in by_delivery.items():
-        for usage_day in usage_days:
-            # Later than any cycle of the usage day can close, all its rows are adjustments.
-            certainly_closed = delivery_day > usage_day + timedelta(
-                days=_LONGEST_CYCLE + settings.days_until_close
-            )
-            replay.append(delivery_day if certainly_closed else usage_day)
-    if unfinished := billed.get("unfinished"):
-        taken_in = sorted({*taken_in, *_dates(unfinished["deliveries"])})
-        touched |= _dates(unfinished["touched_days"])
-        replay.append(date.fromisoformat(unfinished["ledger_from"]))
     return RunPlan(
         first_delivery_day=first_delivery_day,
         last_day=last_day,
@@ -207,9 +271,47 @@ def make_plan(settings: Settings, first: date, last: date) -> RunPlan | None:
         refusals=refusals,
         deliveries=tuple(taken_in),
         touched_days=tuple(sorted(touched)),
-        ledger_from=min(max(min(replay), ledger_floor), last_day),
-        starts_anew=False,
+        ledger_from=ledger_from,
+        starts_anew=starts_anew,
+        waiting=waiting,
     )
+
+
+def _touched_since(
+    settings: Settings, state: BilledState, edits: SeedEdits, books_open_on: date, last_day: date
+) -> set[date]:
+    """The usage days to rebuild whatever is asked for: new, edited, repriced, begun and not ended."""
+    billed_last_day = date.fromisoformat(state.read()["last_day"])
+    touched = set(_days(billed_last_day + timedelta(days=1), last_day))
+    if moved_from := _prices_moved_from(settings.landing_dir, state):
+        touched |= set(_days(max(moved_from, books_open_on), last_day))
+    edited = {day for first, end in edits.usage_days for day in _days(first, min(end, last_day))}
+    # Nothing is booked for days before the books, but usage that was delivered within them.
+    touched |= {
+        day for day in edited if day >= books_open_on or has_usage(settings.landing_dir, day)
+    }
+    return touched | _dates(state.unfinished().get("touched_days", []))
+
+
+def _replayed_since(state: BilledState, edits: SeedEdits) -> list[date]:
+    """From which days the ledger steps again, whatever is asked for."""
+    days = [date.fromisoformat(state.read()["last_day"]) + timedelta(days=1)]
+    if edits.ledger_from:
+        days.append(edits.ledger_from)
+    if unfinished := state.unfinished():
+        days.append(date.fromisoformat(unfinished["ledger_from"]))
+    return days
+
+
+def _late_from(by_delivery: Mapping[date, set[date]], days_until_close: int) -> Iterator[date]:
+    """The days on which the usage of each delivery may be booked."""
+    for delivery_day, usage_days in by_delivery.items():
+        for usage_day in usage_days:
+            # Later than any cycle of the usage day can close, all its rows are adjustments.
+            certainly_closed = delivery_day > usage_day + timedelta(
+                days=_LONGEST_CYCLE + days_until_close
+            )
+            yield delivery_day if certainly_closed else usage_day
 
 
 def write_plan(plan: RunPlan, settings: Settings) -> None:
@@ -231,6 +333,15 @@ def write_plan(plan: RunPlan, settings: Settings) -> None:
             },
         )
     _write(folder / "deliveries.parquet", {"delivery_day": pa.array(plan.deliveries, pa.date32())})
+    _write(
+        folder / "seed_edits.parquet",
+        {
+            "file": pa.array([edit.file for edit in plan.waiting], pa.string()),
+            "key": pa.array([edit.key for edit in plan.waiting], pa.string()),
+            "first_day": pa.array([edit.first_day for edit in plan.waiting], pa.date32()),
+            "last_day": pa.array([edit.last_day for edit in plan.waiting], pa.date32()),
+        },
+    )
     _write(
         folder / "settings.parquet",
         {
@@ -273,6 +384,8 @@ def _days(first: date, last: date) -> Iterable[date]:
 def _basis(settings: Settings, books_open_on: date) -> dict[str, Any]:
     """The settings that every number of the books rests on: another value means other books."""
     return {
+        # How the warehouse is laid out: one of another layout is built anew from the landing.
+        "layout": _LAYOUT,
         "books_open_on": books_open_on.isoformat(),
         "days_until_close": settings.days_until_close,
         "normal_utilization": str(settings.normal_utilization),
@@ -291,7 +404,8 @@ def _query(sql: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
 def _landed_hashes(settings: Settings) -> dict[str, str]:
     """The usage deliveries that may be billed, by day: hash of the file's bytes."""
     rows = _query(
-        "select cast(delivery_day as varchar), content_sha256 from read_parquet($glob) "
+        "select cast(delivery_day as varchar), content_sha256 "
+        "from read_parquet($glob, hive_partitioning = false) "
         "where problem is null and delivery_day is not null "
         "and rejected_rows * 1000000 <= $max_incurable_micro * delivered_rows",
         _records(settings),
@@ -302,7 +416,7 @@ def _landed_hashes(settings: Settings) -> dict[str, str]:
 def _records(settings: Settings) -> dict[str, Any]:
     """Parameters of a query over the records of usage deliveries."""
     return {
-        "glob": str(settings.landing_dir / "deliveries" / "usage" / "*.parquet"),
+        "glob": glob.escape(str(settings.landing_dir)) + "/deliveries/usage/*.parquet",
         "max_incurable_micro": _micro(settings.max_incurable_share),
     }
 
@@ -313,7 +427,8 @@ def _refused_days(settings: Settings) -> set[date]:
     Without the first or the last one, the books would begin later or end earlier in silence.
     """
     rows = _query(
-        "select delivery_day from read_parquet($glob) where delivery_day is not null "
+        "select delivery_day from read_parquet($glob, hive_partitioning = false) "
+        "where delivery_day is not null "
         "and delivered_rows > 0 and (problem is not null "
         "or rejected_rows * 1000000 > $max_incurable_micro * delivered_rows)",
         _records(settings),
@@ -334,10 +449,10 @@ def _refusals(settings: Settings, days: Iterable[date]) -> tuple[str, ...]:
 def _touched_by(landing: Path, deliveries: list[date] | None) -> dict[date, set[date]]:
     """The usage days that each delivery touches; of all deliveries when None is given."""
     rows = _query(
-        "select delivery_day, usage_day from read_parquet($glob) "
+        "select delivery_day, usage_day from read_parquet($glob, hive_partitioning = false) "
         "where $all or delivery_day in (select unnest($deliveries::date[]))",
         {
-            "glob": str(landing / "touched" / "usage" / "*.parquet"),
+            "glob": glob.escape(str(landing)) + "/touched/usage/*.parquet",
             "all": deliveries is None,
             "deliveries": deliveries or [],
         },
@@ -356,12 +471,14 @@ def _prices_moved_from(landing: Path, state: BilledState) -> date | None:
         if not then.exists() or now.read_bytes() == then.read_bytes():
             continue
         [(day,)] = _query(
-            "with n as (select * exclude (sequence) from read_parquet($now)), "
-            "t as (select * exclude (sequence) from read_parquet($then)) "
+            "with n as (select * exclude (sequence) from read_parquet($now, "
+            "hive_partitioning = false)), "
+            "t as (select * exclude (sequence) from read_parquet($then, "
+            "hive_partitioning = false)) "
             f"select {first_day} from ("
             "(select * from n except all select * from t) union all "
             "(select * from t except all select * from n))",
-            {"now": str(now), "then": str(then)},
+            {"now": glob.escape(str(now)), "then": glob.escape(str(then))},
         )
         if day is not None:
             moved.append(day)

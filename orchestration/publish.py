@@ -1,6 +1,6 @@
 """Publication: a copy of the marts for readers, switched in one step after the checks passed.
 
-``published/current`` is a link to the newest of ``published/publications/<id>``; each holds
+``published/current`` is a link to the newest of ``published/publications/<name>``; each holds
 ``marts.duckdb``, one folder of Parquet per table, a CSV file of the tables that say so, and
 ``manifest.json``, written last. How a table is written, and what of it is taken over from the
 publication before: ``orchestration/parts.py``.
@@ -8,6 +8,7 @@ publication before: ``orchestration/parts.py``.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -69,6 +70,45 @@ FINAL_INVOICE_LINES = pa.schema(
         ("is_adjustment", pa.bool_()),
     ]
 )
+FINAL_INVOICES = pa.schema(
+    [(name, pa.string()) for name in ("invoice_id", "customer_id", "customer_name")]
+)
+FINAL_ENERGY = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        *((name, pa.date32()) for name in ("cycle_start", "usage_day", "posting_date")),
+        *((name, pa.string()) for name in ("cluster", "accelerator", "model_family")),
+        *((name, _AMOUNT) for name in ("gpu_minutes", "busy_kwh", "energy_cost")),
+    ]
+)
+# What is written down of a final invoice, in this order: what its lines rest on is there before they are.
+_ARCHIVED = "read_parquet($archived, hive_partitioning = false)"
+_FINAL = {
+    "final_energy": (
+        FINAL_ENERGY,
+        "select customer_id, cycle_start, usage_day, posting_date, cluster, accelerator, "
+        "model_family, "
+        + ", ".join(
+            f"cast({name}_micro as decimal(32, 0)) * 0.000001 as {name}"
+            for name in ("gpu_minutes", "busy_kwh", "energy_cost")
+        )
+        + " from int_usage_costed where not is_dedicated and (customer_id, cycle_start) in "
+        "(select (customer_id, cycle_start) from newly_final) and (customer_id, cycle_start) "
+        f"not in (select (customer_id, cycle_start) from {_ARCHIVED}) order by all",
+    ),
+    "final_invoices": (
+        FINAL_INVOICES,
+        "select distinct invoice_id, customer_id, "
+        "coalesce(customers.customer_name, customer_id) as customer_name "
+        "from newly_final left join customers using (customer_id) "
+        f"where invoice_id not in (select invoice_id from {_ARCHIVED}) order by all",
+    ),
+    "final_invoice_lines": (
+        FINAL_INVOICE_LINES,
+        "select * from newly_final "
+        f"where invoice_id not in (select invoice_id from {_ARCHIVED}) order by invoice_line_id",
+    ),
+}
 
 
 # Seeds that marts read over their whole history.
@@ -113,8 +153,8 @@ def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
     """Copy the marts beside the current publication and switch to the copy.
 
     Raises:
-        NotPublishable: the last billing did not finish, or a control of level error failed. What
-            was published before stays.
+        NotPublishable: the last billing did not finish, or a control of level error failed.
+            Nothing was written.
     """
     state = BilledState(settings)
     billed = state.read()
@@ -125,8 +165,7 @@ def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
     failed = failed_controls(settings)
     if failed:
         raise NotPublishable(
-            "Controls failed, so nothing is published and what was published stays: "
-            + "; ".join(failed)
+            "Controls failed, so nothing was published by this run: " + "; ".join(failed)
         )
     name = f"{billed['last_day']}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     with (
@@ -140,7 +179,7 @@ def publish(settings: Settings, marts: list[Mart], run_id: str) -> Publication:
             previous = None
         tables = [write_parts(warehouse, mart, staged, previous, changed or ()) for mart in marts]
         write_database(tables, staged, previous, bounded(settings))
-        _archive_final_invoices(warehouse, settings, name)
+        _archive_final_invoices(warehouse, settings, staged.name.removeprefix("."))
         checks = dict(
             warehouse.execute(
                 "select severity || case when passed then ' passed' else ' failed' end, count(*) "
@@ -238,9 +277,10 @@ def _changed_parts(
 
 def prepare_archive(settings: Settings) -> None:
     """Make sure that each part of the archive has a file for the models to read."""
-    empty = settings.archive_dir / "final_invoice_lines" / "none.parquet"
-    if not empty.exists():
-        put_table(FINAL_INVOICE_LINES.empty_table(), empty)
+    for table, (schema, _) in _FINAL.items():
+        empty = settings.archive_dir / table / "none.parquet"
+        if not empty.exists():
+            put_table(schema.empty_table(), empty)
     action_receipts(settings).prepare()
 
 
@@ -252,14 +292,26 @@ def _archive_final_invoices(
     Before the switch: an invoice that was ever seen as final is in the archive. After a crash in
     between, the next publication finds it there, and its controls have compared it.
     """
-    folder = settings.archive_dir / "final_invoice_lines"
-    lines = warehouse.sql(
+    newly_final = warehouse.sql(
         "select * from invoice_lines where status = 'final' and invoice_id not in "
-        "(select invoice_id from read_parquet($1)) order by invoice_line_id",
-        params=[str(folder / "*.parquet")],
+        "(select invoice_id from read_parquet($1, hive_partitioning = false))",
+        params=[_files_of(settings.archive_dir / "final_invoice_lines")],
     ).to_arrow_table()
-    if lines.num_rows:
-        put_table(
-            lines.select(FINAL_INVOICE_LINES.names).cast(FINAL_INVOICE_LINES),
-            folder / f"{name}.parquet",
-        )
+    if not newly_final.num_rows:
+        return
+    warehouse.register("newly_final", newly_final)
+    for table, (schema, query) in _FINAL.items():
+        folder = settings.archive_dir / table
+        rows = warehouse.sql(query, params={"archived": _files_of(folder)}).to_arrow_table()
+        if not rows.num_rows:
+            continue
+        path = folder / f"{name}.parquet"
+        if path.exists():
+            raise FileExistsError(
+                f"{path} is there already, and no archived invoice is ever replaced: bill again"
+            )
+        put_table(rows.select(schema.names).cast(schema), path)
+
+
+def _files_of(folder: Path) -> str:
+    return glob.escape(str(folder)) + "/*.parquet"

@@ -10,22 +10,27 @@ import csv
 import io
 import os
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
+from orchestration.seed_contracts import Row, SeedContract, seed_contracts, shown
+from orchestration.seed_coverage import BookDays, check_days
+from orchestration.seed_findings import Findings, SeedError
+from orchestration.seed_rules import check_rules, quoted
 
-from orchestration.printable import printable
-from orchestration.settings import DBT_PROJECT_DIR
+__all__ = [
+    "BookDays",
+    "SeedContract",
+    "SeedError",
+    "check_seeds",
+    "seed_contracts",
+    "seed_file",
+    "stage_seeds",
+]
 
-CONTRACTS_FILE = DBT_PROJECT_DIR / "models" / "_seeds.yml"
 _DECIMAL = re.compile(r"decimal\((\d+), (\d+)\)")
 # Python reads more as a number than anyone means: 1_000, other scripts' digits.
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
@@ -34,116 +39,48 @@ _INT_LIMIT = 2**31
 
 MAX_FILE_BYTES = 64 << 20
 MAX_CELL_CHARACTERS = 10_000
+_UNKNOWN_NAMED = 5
+
+_AS_CSV = "save it as CSV with commas, in UTF-8 (spreadsheets call that CSV UTF-8)"
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+# What a file begins with that was saved as something else.
+_OTHER_FORMATS = {
+    b"\xff\xfe": f"is UTF-16 text, which is not UTF-8; {_AS_CSV}",
+    b"\xfe\xff": f"is UTF-16 text, which is not UTF-8; {_AS_CSV}",
+    b"PK\x03\x04": f"is a spreadsheet or an archive; {_AS_CSV}",
+    b"\xd0\xcf\x11\xe0": f"is an old spreadsheet; {_AS_CSV}",
+    b"\x1f\x8b": "is compressed with gzip; unpack it",
+    b"PAR1": f"is Parquet; {_AS_CSV}",
+}
 
 
-class SeedError(ValueError):
-    """One or more seeds break their contract; the message has a line per problem."""
+def check_seeds(seeds_dir: Path, books: BookDays | None = None) -> dict[str, list[Row]]:
+    """Read every seed of ``seeds_dir`` and check all that it must satisfy.
 
-
-@dataclass(frozen=True)
-class SeedContract:
-    """What a seed file must look like."""
-
-    name: str
-    folder: str
-    types: dict[str, str]
-    key: tuple[str, ...]
-    required: frozenset[str]
-    values: dict[str, list[str]]
-    optional_file: bool
-
-    @property
-    def is_dated(self) -> bool:
-        """Whether its rows hold for a range of days, valid_to exclusive."""
-        return "valid_from" in self.types
-
-
-@cache
-def seed_contracts() -> tuple[SeedContract, ...]:
-    """Read the contracts of all seeds."""
-    document = yaml.safe_load(CONTRACTS_FILE.read_text(encoding="utf-8"))
-    contracts = []
-    for seed in document["seeds"]:
-        config = seed["config"]
-        meta = config["meta"]
-        contracts.append(
-            SeedContract(
-                name=seed["name"],
-                folder=meta["folder"],
-                types=config["column_types"],
-                key=tuple(meta["key"]),
-                required=frozenset(meta["required"]),
-                values=meta.get("values", {}),
-                optional_file=meta.get("optional_file", False),
-            )
-        )
-    return tuple(contracts)
-
-
-def check_seeds(seeds_dir: Path) -> dict[str, list[dict[str, Any]]]:
-    """Read every seed of ``seeds_dir`` and check it against its contract.
+    Args:
+        seeds_dir: the folder with ``catalog/``, ``fleet/`` and ``contracts/`` in it.
+        books: the days to be billed. Without them nothing is said about prices and versions that
+            are missing on a day.
 
     Returns:
         The typed rows of each seed by its name; none for a seed that may be absent and is.
 
     Raises:
-        SeedError: with file, row and column of everything that breaks the contract.
+        SeedError: with a line for everything that is wrong in any file: file, row, column, value
+            and what to do.
     """
-    problems: list[str] = []
-    tables: dict[str, list[dict[str, Any]]] = {}
-    for contract in seed_contracts():
-        path = seeds_dir / contract.folder / f"{contract.name}.csv"
-        try:
-            tables[contract.name] = _read(contract, path, problems)
-        except FileNotFoundError:
-            tables[contract.name] = []
-            if not contract.optional_file:
-                problems.append(f"{contract.folder}/{contract.name}.csv: the file is missing")
-    if not problems:
-        problems.extend(_cross_checks(tables))
-    if problems:
-        raise _broken(problems)
+    findings = Findings()
+    tables = {contract.name: _read(contract, seeds_dir, findings) for contract in seed_contracts()}
+    check_rules(tables, findings)
+    if books:
+        check_days(tables, books, findings)
+    findings.raise_if_any()
     return tables
 
 
-def _broken(problems: list[str]) -> SeedError:
-    return SeedError(
-        "The seeds break their contract; correct them and run again:\n  " + "\n  ".join(problems)
-    )
-
-
-def check_adjustments(tables: Mapping[str, list[dict[str, Any]]], books_open_on: date) -> None:
-    """Check that no adjustment is dated before its customer's first cycle in the books.
-
-    No cycle would bill it, so what a person granted or settled would be lost without a word. One
-    that is dated after the last delivery day waits for its day.
-
-    Args:
-        tables: the rows of each seed, as ``check_seeds`` returns them.
-        books_open_on: the day the books open; the cycle that holds it is the first one.
-
-    Raises:
-        SeedError: with file, row and column of each.
-    """
-    anchors = {row["customer_id"]: row["billing_anchor_day"] for row in tables["customers"]}
-    problems = []
-    for row in tables["adjustments"]:
-        anchor = anchors[row["customer_id"]]
-        month = books_open_on.replace(day=1)
-        if books_open_on.day < anchor:
-            month = (month - timedelta(days=1)).replace(day=1)
-        first_cycle = month.replace(day=anchor)
-        if row["posted_on"] < first_cycle:
-            problems.append(
-                f"contracts/adjustments.csv: row {row['row']}: column posted_on: "
-                f"{row['posted_on']} lies before the books, whose first cycle of "
-                f"{printable(row['customer_id'])} starts on {first_cycle}; date it in an open cycle"
-            )
-    if problems:
-        raise _broken(problems)
-
-
-def stage_seeds(seeds_dir: Path, staged_dir: Path) -> dict[str, list[dict[str, Any]]]:
+def stage_seeds(
+    seeds_dir: Path, staged_dir: Path, books: BookDays | None = None
+) -> dict[str, list[Row]]:
     """Check every seed of ``seeds_dir`` and copy it to ``staged_dir``, where dbt loads it.
 
     Values are written in one canonical form (dates ISO, instants UTC), so that every engine reads
@@ -153,93 +90,270 @@ def stage_seeds(seeds_dir: Path, staged_dir: Path) -> dict[str, list[dict[str, A
         The typed rows of each seed, as ``check_seeds`` does.
 
     Raises:
-        SeedError: with file, row and column of everything that breaks the contract.
+        SeedError: see ``check_seeds``; then nothing is staged.
     """
-    tables = check_seeds(seeds_dir)
+    tables = check_seeds(seeds_dir, books)
     for contract in seed_contracts():
         _write(contract, tables[contract.name], staged_dir)
     return tables
 
 
-def _read(contract: SeedContract, path: Path, problems: list[str]) -> list[dict[str, Any]]:
-    where = f"{contract.folder}/{contract.name}.csv"
+def earlier_seeds(tables: Mapping[str, list[Row]], folder: Path) -> dict[str, list[Row]]:
+    """The seeds that were written to a folder as ``canonical`` spells them, to compare with.
+
+    A seed that is written alike is the very list of ``tables``. What an earlier release wrote
+    otherwise counts as different: a column that it did not know is empty, a value that is none of
+    its type any more is text.
+    """
+    earlier = {}
+    for contract in seed_contracts():
+        path = folder / contract.file
+        text = path.read_bytes().decode() if path.exists() else ""
+        rows = tables[contract.name]
+        earlier[contract.name] = (
+            rows if text == canonical(contract, rows) else _written(contract, text)
+        )
+    return earlier
+
+
+def _written(contract: SeedContract, text: str) -> list[Row]:
+    rows = []
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    for record in reader:
+        row: dict[str, Any] = {"row": reader.line_num}
+        for column, kind in contract.types.items():
+            raw = record.get(column) or None
+            try:
+                row[column] = raw and _written_value(kind, raw)
+            except (ValueError, ArithmeticError):
+                row[column] = raw
+        rows.append(row)
+    return rows
+
+
+def _written_value(kind: str, raw: str) -> Any:
+    # Instants are written in UTC, without the offset that people have to name.
+    return datetime.fromisoformat(raw) if kind == "timestamp" else _value(kind, raw)
+
+
+def seed_file(contract: SeedContract, seeds_dir: Path) -> Path:
+    """Where a seed lies; whether or not it is there.
+
+    Raises:
+        SeedError: it is a link that leads out of the folder of the seeds. Whoever may edit seeds
+            must not have the job read what it may. The folders may be links: they are the operator's.
+    """
+    path = seeds_dir / contract.file
+    if path.is_symlink():
+        # A link to itself cannot be resolved, and is no file either.
+        try:
+            lies_in = path.resolve()
+        except (OSError, RuntimeError):
+            return path
+        if not any(lies_in.is_relative_to(f.resolve()) for f in (seeds_dir, path.parent)):
+            raise SeedError(
+                f"{contract.file}: is a link that leads out of its folder; put the file itself there"
+            )
+    return path
+
+
+def _read(contract: SeedContract, seeds_dir: Path, findings: Findings) -> list[Row]:
+    """The rows of a seed that can be read; what is wrong with them is added to ``findings``."""
     try:
+        path = seed_file(contract, seeds_dir)
         size = path.stat().st_size
         if size > MAX_FILE_BYTES or not path.is_file():
-            problems.append(f"{where}: is no file of at most {MAX_FILE_BYTES >> 20} MB")
+            findings.of_file(contract, f"is no file of at most {MAX_FILE_BYTES >> 20} MB")
             return []
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
     except FileNotFoundError:
-        raise
-    except UnicodeDecodeError:
-        problems.append(f"{where}: is not UTF-8; save it as UTF-8")
+        if not contract.optional_file:
+            findings.of_file(
+                contract, "the file is missing; put it there, with its header at least"
+            )
+        return []
+    except SeedError as error:
+        findings.of_file(contract, str(error).removeprefix(f"{contract.file}: "))
         return []
     except OSError as error:
-        problems.append(f"{where}: cannot be read ({type(error).__name__})")
+        findings.of_file(contract, f"cannot be read ({type(error).__name__})")
         return []
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    for start, what in _OTHER_FORMATS.items():
+        if content.startswith(start):
+            findings.of_file(contract, what)
+            return []
     try:
-        return _rows(contract, where, reader, problems)
-    except csv.Error:
-        problems.append(
-            f"{where}: row {reader.line_num + 1}: its quotes do not match, or a cell is far too long"
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    # No column is named with a NUL, but every letter of UTF-16 seems to have one.
+    if "\0" in text.partition("\n")[0]:
+        findings.of_file(contract, f"is not UTF-8; {_AS_CSV}")
+        return []
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    records = _records(text)
+    try:
+        _, header = next(records, (1, []))
+        columns = _header(contract, header, findings)
+        return list(_rows(contract, columns, records, findings)) if columns else []
+    except _BadQuotes as error:
+        findings.of_file(
+            contract,
+            f"row {error}: its quotes do not match, or a cell is far too long; put a cell with "
+            'quotes in it between quotes, each of its own written ""',
         )
         return []
 
 
-def _rows(
-    contract: SeedContract, where: str, reader: csv.DictReader[str], problems: list[str]
-) -> list[dict[str, Any]]:
-    """The typed rows of a seed; what is wrong with them is added to ``problems``."""
-    header = reader.fieldnames or []
-    missing = [column for column in contract.types if column not in header]
-    unknown = [column for column in header if column not in contract.types]
-    if missing or unknown or len(set(header)) != len(header):
-        for column in missing:
-            problems.append(f"{where}: row 1: column {column} is missing")
-        for column in unknown:
-            problems.append(f"{where}: row 1: column {_quoted(column)} is unknown")
-        if not missing and not unknown:
-            problems.append(f"{where}: row 1: a column is named twice")
+class _BadQuotes(ValueError):
+    """A record that cannot be told from the next one; says in which line it begins."""
+
+
+def _records(text: str) -> Iterator[tuple[int, list[str]]]:
+    """The records of a CSV text, each with the number of its last line."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        begins = reader.line_num + 1
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            raise _BadQuotes(begins) from None
+        yield reader.line_num, record
+
+
+def _header(contract: SeedContract, header: list[str], findings: Findings) -> list[str]:
+    """The columns of a file, in its order; none if they are not those of the contract."""
+    columns = [name.strip() for name in header]
+    # A spreadsheet writes the columns beside the table, too, without names or values.
+    while columns and not columns[-1]:
+        columns.pop()
+    known = set(contract.types)
+    for separator, name in _SEPARATORS.items():
+        if len(columns) == 1 and known & {c.strip(' "') for c in columns[0].split(separator)}:
+            findings.of_file(contract, f"row 1: its cells are separated by {name}; {_AS_CSV}")
+            return []
+    missing = [column for column in contract.types if column not in columns]
+    unknown = [column for column in columns if column not in known]
+    if len(missing) == len(known) and not {name.lower() for name in unknown} & known:
+        what = "row 1: names none of its columns" if columns else "is empty"
+        findings.of_file(contract, f"{what}; its first row must be {','.join(contract.types)}")
         return []
-    rows = []
-    for record in reader:
-        row_number = reader.line_num
-        if None in record or None in record.values():
-            problems.append(f"{where}: row {row_number}: has not {len(header)} cells")
+    for column in missing:
+        spelled = next((name for name in unknown if name.lower() == column), None)
+        said = f"is missing; it is written {quoted(spelled)} there" if spelled else "is missing"
+        findings.of_file(contract, f"row 1: column {column} {said}; the first row must name it")
+    strange = [name for name in unknown if name.lower() not in missing]
+    for column in strange[:_UNKNOWN_NAMED]:
+        findings.of_file(contract, f"row 1: column {quoted(column)} is unknown; remove it")
+    more = len(strange) - _UNKNOWN_NAMED
+    if more > 0:
+        findings.of_file(contract, f"row 1: and {more:,} more columns are unknown")
+    twice = sorted({name for name in columns if columns.count(name) > 1} & known)
+    for column in twice:
+        findings.of_file(contract, f"row 1: column {column} is named twice; remove one of them")
+    return [] if missing or unknown or twice else columns
+
+
+def _rows(
+    contract: SeedContract,
+    columns: list[str],
+    records: Iterator[tuple[int, list[str]]],
+    findings: Findings,
+) -> Iterator[Row]:
+    """The typed rows of a seed; what is wrong with them is added to ``findings``."""
+    for number, cells in records:
+        # A row of nothing says nothing: spreadsheets write such rows below the table.
+        if not any(cell.strip() for cell in cells):
             continue
-        row: dict[str, Any] = {"row": row_number}
+        beyond = cells[len(columns) :]
+        if len(cells) < len(columns) or any(cell.strip() for cell in beyond):
+            findings.of_file(
+                contract,
+                f"row {number}: has {len(cells)} cells for {len(columns)} columns; put a cell with "
+                "a comma in it between quotes",
+            )
+            continue
+        record = dict(zip(columns, cells, strict=False))
+        row: Row = {"row": number}
         for column, kind in contract.types.items():
-            raw = record[column].strip()
-            try:
-                value = _value(kind, raw) if raw else None
-            except (ValueError, ArithmeticError) as error:
-                expected = str(error) if isinstance(error, _NotText) else f"is not a {kind}"
-                problems.append(
-                    f"{where}: row {row_number}: column {column}: {_quoted(raw)} {expected}"
-                )
-                value = None
-            else:
-                if value is None and column in contract.required:
-                    problems.append(f"{where}: row {row_number}: column {column} is empty")
-                allowed = contract.values.get(column)
-                if allowed and value is not None and value not in allowed:
-                    problems.append(
-                        f"{where}: row {row_number}: column {column}: {_quoted(raw)} is none of "
-                        f"{', '.join(allowed)}"
-                    )
-            row[column] = value
-        rows.append(row)
-    problems.extend(_key_problems(contract, where, rows))
-    return rows
+            row[column] = _cell(contract, number, column, kind, record[column].strip(), findings)
+        filled = {column for column in columns if record[column].strip()}
+        _check_row(contract, row, filled, findings)
+        yield row
+
+
+def _cell(
+    contract: SeedContract, number: int, column: str, kind: str, raw: str, findings: Findings
+) -> Any:
+    """The value of a cell; None if it is empty, or is none."""
+    problem = None
+    value = None
+    if raw:
+        try:
+            value = _value(kind, raw)
+        except _NotText as error:
+            problem = str(error)
+        except (ValueError, ArithmeticError):
+            problem = _expected(kind, raw)
+    elif column in contract.required:
+        findings.of_row(contract, number, f"column {column} is empty; enter a value")
+    allowed = contract.values.get(column)
+    if allowed and value is not None and value not in allowed:
+        problem = f"is none of {', '.join(allowed)}"
+        value = None
+    if column in contract.capitals and value is not None and value != value.upper():
+        problem = f"is not in capital letters; write {quoted(value.upper())}"
+    if problem:
+        findings.of_row(contract, number, f"column {column}: {quoted(raw)} {problem}")
+    return value
+
+
+def _check_row(contract: SeedContract, row: Row, filled: set[str], findings: Findings) -> None:
+    """Check the values of a row against its bounds and against each other.
+
+    Args:
+        contract: of the seed.
+        row: its values; None also where a cell has none that could be kept.
+        filled: the columns whose cells are not empty.
+        findings: what is wrong is added.
+    """
+    for column, why in contract.missing_from(row):
+        if column not in filled:
+            findings.of_row(
+                contract, row["row"], f"column {column} is empty; {why} needs it: enter a value"
+            )
+    for column, bounds in contract.bounds_on(row):
+        value = row[column]
+        if value is None or all(bound.holds(value, row) for bound in bounds):
+            continue
+        asked = " and ".join(bound.said_of(row) for bound in bounds)
+        as_share = ""
+        if any(b.words in ("at most", "below") and b.limit == 1 for b in bounds) and value > 1:
+            as_share = f" (a share: {shown(value)} per cent is {shown(Decimal(value) / 100)})"
+        findings.of_row(
+            contract, row["row"], f"column {column}: {shown(value)} must be {asked}{as_share}"
+        )
 
 
 class _NotText(ValueError):
     """Why a text cannot be kept."""
 
 
-def _quoted(text: Any) -> str:
-    return repr(text) if len(str(text)) <= 80 else f"{text[:80]!r}..."
+def _expected(kind: str, raw: str) -> str:
+    """What is wrong with a cell that has not the type of its column, and how to write it."""
+    if kind == "int":
+        return "is not a whole number; write it in digits"
+    if kind == "date":
+        return "is not a date; write it YYYY-MM-DD"
+    if kind == "boolean":
+        return "is neither true nor false; write one of them"
+    if kind == "timestamp":
+        return "is not an instant; write it with its offset from UTC, as in 2026-02-04T10:00:00Z"
+    digits, scale = map(int, _DECIMAL.fullmatch(kind).groups())  # type: ignore[union-attr]
+    cure = "60% is written 0.60" if raw.endswith("%") else "write it in digits, as in 1234.5"
+    return f"is not a number below 10^{digits - scale} with at most {scale} decimals; {cure}"
 
 
 def _value(kind: str, raw: str) -> Any:
@@ -275,162 +389,25 @@ def _value(kind: str, raw: str) -> Any:
     return number
 
 
-def _key_problems(contract: SeedContract, where: str, rows: list[dict[str, Any]]) -> Iterator[str]:
-    by_key = defaultdict(list)
-    for row in rows:
-        by_key[tuple(row[column] for column in contract.key)].append(row)
-    for key, same in by_key.items():
-        if len(same) == 1 and not contract.is_dated:
-            continue
-        named = printable(", ".join(f"{c}={v}" for c, v in zip(contract.key, key, strict=True)))
-        if not contract.is_dated:
-            for row in same[1:]:
-                yield (f"{where}: row {row['row']}: {named} stands in row {same[0]['row']} already")
-            continue
-        dated = sorted((r for r in same if r["valid_from"]), key=lambda r: r["valid_from"])
-        for row in dated:
-            if row["valid_to"] and row["valid_to"] <= row["valid_from"]:
-                yield (
-                    f"{where}: row {row['row']}: column valid_to: {row['valid_to']} is not after "
-                    f"valid_from"
-                )
-        for earlier, later in pairwise(dated):
-            if earlier["valid_to"] is None or earlier["valid_to"] > later["valid_from"]:
-                yield (
-                    f"{where}: row {later['row']}: column valid_from: overlaps row "
-                    f"{earlier['row']} ({named})"
-                )
-
-
-def _cross_checks(tables: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
-    """What one seed promises about another, and the few rules that types cannot say."""
-    plans = {row["sku"] for row in tables["plans"]}
-    dedicated = {row["sku"] for row in tables["dedicated_clusters"]}
-    top_ups = {
-        row["sku"]
-        for row in tables["packs"]
-        if row["kind"] == "top_up" and row["included_credits"] > 0
-    }
-    references = [
-        ("accelerator_aliases", "accelerator", "accelerators", "accelerator"),
-        ("credit_rates", "accelerator", "accelerators", "accelerator"),
-        ("clusters", "facility_id", "facilities", "facility_id"),
-        ("pools", "cluster", "clusters", "cluster"),
-        ("pools", "accelerator", "accelerators", "accelerator"),
-        ("procurement_lots", "cluster", "clusters", "cluster"),
-        ("procurement_lots", "accelerator", "accelerators", "accelerator"),
-        ("subscriptions", "customer_id", "customers", "customer_id"),
-        ("subscriptions", "cluster", "clusters", "cluster"),
-        ("orders", "customer_id", "customers", "customer_id"),
-        ("orders", "sku", "packs", "sku"),
-        ("adjustments", "customer_id", "customers", "customer_id"),
-    ]
-    folders = {contract.name: contract.folder for contract in seed_contracts()}
-    for table, column, target, target_column in references:
-        known = {row[target_column] for row in tables[target]}
-        for row in tables[table]:
-            if row[column] is not None and row[column] not in known:
-                yield (
-                    f"{folders[table]}/{table}.csv: row {row['row']}: column {column}: "
-                    f"{row[column]!r} is not in {folders[target]}/{target}.csv"
-                )
-    for row in tables["subscriptions"]:
-        where = f"contracts/subscriptions.csv: row {row['row']}"
-        if row["sku"] not in plans | dedicated:
-            yield f"{where}: column sku: {row['sku']!r} is neither a plan nor a dedicated cluster"
-        if row["sku"] in dedicated and row["cluster"] is None:
-            yield f"{where}: column cluster is empty; a dedicated cluster needs one"
-        if row["ends_on"] and row["ends_on"] <= row["starts_on"]:
-            yield f"{where}: column ends_on: {row['ends_on']} is not after starts_on"
-        if row["quantity"] < 0:
-            yield f"{where}: column quantity: {row['quantity']} is negative"
-        if row["auto_purchase_sku"] and row["auto_purchase_sku"] not in top_ups:
-            yield (
-                f"{where}: column auto_purchase_sku: {row['auto_purchase_sku']!r} is not a top-up "
-                f"pack with credits"
-            )
-    yield from _subscription_overlaps(tables["subscriptions"], plans, dedicated)
-    for row in tables["customers"]:
-        if not 1 <= row["billing_anchor_day"] <= 28:
-            yield (
-                f"contracts/customers.csv: row {row['row']}: column billing_anchor_day: "
-                f"{row['billing_anchor_day']} is not between 1 and 28"
-            )
-    for row in tables["plans"]:
-        if not 0 < row["hard_cap_depletion"] <= 1:
-            yield (
-                f"catalog/plans.csv: row {row['row']}: column hard_cap_depletion: "
-                f"{row['hard_cap_depletion']} is not above 0 and at most 1"
-            )
-    for row in tables["adjustments"]:
-        if row["credits"] is not None and row["credits"] < 0:
-            yield (
-                f"contracts/adjustments.csv: row {row['row']}: column credits: "
-                f"{row['credits']} is negative"
-            )
-    yield from _tier_problems(tables["price_tiers"])
-
-
-def _subscription_overlaps(
-    subscriptions: list[dict[str, Any]], plans: set[str], dedicated: set[str]
-) -> Iterator[str]:
-    """At most one plan per customer and day, and one customer per dedicated cluster and day."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in subscriptions:
-        if row["sku"] in plans:
-            groups["customer", row["customer_id"]].append(row)
-        elif row["sku"] in dedicated:
-            groups["cluster", row["cluster"]].append(row)
-    for (kind, name), rows in groups.items():
-        ordered = sorted(rows, key=lambda r: r["starts_on"])
-        for earlier, later in pairwise(ordered):
-            if earlier["ends_on"] is None or earlier["ends_on"] > later["starts_on"]:
-                yield (
-                    f"contracts/subscriptions.csv: row {later['row']}: column starts_on: {kind} "
-                    f"{printable(name)} has the subscription of row {earlier['row']} on that day"
-                )
-
-
-def _tier_problems(tiers: list[dict[str, Any]]) -> Iterator[str]:
-    """Tiers rise, only the last is open-ended, and it must be."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-    for row in tiers:
-        groups[row["sku"], row["charge"], row["valid_from"]].append(row)
-    for rows in groups.values():
-        ordered = sorted(rows, key=lambda r: r["tier"])
-        where = "catalog/price_tiers.csv: row "
-        if ordered[-1]["up_to"] is not None:
-            yield (
-                f"{where}{ordered[-1]['row']}: column up_to: the last tier must be open-ended "
-                f"(empty)"
-            )
-        reached = Decimal(0)
-        for row in ordered[:-1]:
-            if row["up_to"] is None or row["up_to"] <= reached:
-                yield f"{where}{row['row']}: column up_to: must be above {reached}"
-            else:
-                reached = row["up_to"]
-        for row in ordered:
-            if row["mode"] != ordered[0]["mode"]:
-                yield f"{where}{row['row']}: column mode: the tiers of a charge have one mode"
-            if row["mode"] == "package" and not (row["package_size"] or 0) > 0:
-                yield f"{where}{row['row']}: column package_size: a package needs a size"
-
-
 def _write(contract: SeedContract, rows: list[dict[str, Any]], staged_dir: Path) -> None:
     path = staged_dir / contract.folder / f"{contract.name}.csv"
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(contract.types)
-    for row in rows:
-        writer.writerow([_text(row[column]) for column in contract.types])
-    text = buffer.getvalue()
+    text = canonical(contract, rows)
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_suffix(".tmp")
     staged.write_text(text, encoding="utf-8")
     os.replace(staged, path)
+
+
+def canonical(contract: SeedContract, rows: list[Row]) -> str:
+    """The rows of a seed as CSV, always in the same spelling."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(contract.types)
+    for row in rows:
+        writer.writerow([_text(row[column]) for column in contract.types])
+    return buffer.getvalue()
 
 
 def _text(value: Any) -> str:

@@ -26,6 +26,13 @@ from orchestration.usagebox.address import engine_address
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_project"
+# ISO 4217: currencies whose invoices are in whole units, and those that these invoices can't hold.
+_WITHOUT_MINOR_UNIT = frozenset(
+    {"BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI"}
+    | {"VND", "VUV", "XAF", "XOF", "XPF"}
+)
+_FINER_THAN_CENTS = frozenset({"BHD", "CLF", "IQD", "JOD", "KWD", "LYD", "OMR", "TND", "UYW"})
+
 BOUND_DBT = PROJECT_ROOT / "orchestration" / "bin" / "bound_dbt.py"
 """The dbt that runs are given: it ends when its run does."""
 
@@ -249,6 +256,32 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().resolve()
+
+    @field_validator("reporting_currency")
+    @classmethod
+    def _at_most_two_minor_digits(cls, currency: str) -> str:
+        if currency in _FINER_THAN_CENTS:
+            raise ValueError(
+                f"{currency} has more than two minor digits; invoices have two at most"
+            )
+        return currency
+
+    @field_validator("data_dir")
+    @classmethod
+    def _can_hold_a_database(cls, path: Path) -> Path:
+        # DuckDB would put its journal into another folder for the one, and find no file for the other.
+        for character in "?\\":
+            if character in str(path):
+                raise ValueError(f"DuckDB cannot work in a folder with {character} in its path")
+        return path
+
+    @field_validator("dbt_target")
+    @classmethod
+    def _folder_for_spark(cls, target: str, info: ValidationInfo) -> str:
+        # Spark takes these for patterns and for columns, and knows no way to spell them.
+        if target == "spark" and re.search(r"[*?\[\]{}=\\]", str(info.data.get("data_dir", ""))):
+            raise ValueError("Spark cannot read a DATA_DIR with one of * ? [ ] { } = in its path")
+        return target
 
     @field_validator("spark_thrift_password")
     @classmethod
@@ -500,6 +533,11 @@ class Settings(BaseSettings):
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return type(self).model_construct(**{**values, **others})
 
+    @property
+    def minor_digits(self) -> int:
+        """Decimals of an invoice amount in the reporting currency (ISO 4217): 2, or 0."""
+        return 0 if self.reporting_currency in _WITHOUT_MINOR_UNIT else 2
+
     def dbt_environment(self) -> dict[str, str]:
         """The environment that dbt_project.yml and profiles.yml read."""
         return {
@@ -509,6 +547,7 @@ class Settings(BaseSettings):
             "DBT_LOG_PATH": str(self.data_dir / "dbt" / "logs"),
             "DUCKDB_MEMORY_LIMIT": self.duckdb_memory_limit,
             "PROVIDER_NAME": self.provider_name,
+            "MINOR_UNIT_CENTS": str(10 ** (2 - self.minor_digits)),
             "DBT_TARGET": self.dbt_target,
             **(self._spark_environment() if self.dbt_target == "spark" else {}),
         }

@@ -6,6 +6,7 @@ either is asked of the server.
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -52,7 +53,7 @@ def _query(folder: Path, node: Mapping[str, Any], settings: Settings) -> str:
         columns = ", ".join(_cast(name, name, kind) for name, kind in types.items()) or "*"
         days = ", ".join(f"'{column}': date" for column in partitions)
         hive = f", hive_types = {{{days}}}" if partitions else ""
-        path = str(folder / pattern).replace("'", "''")
+        path = f"{glob.escape(str(folder))}/{pattern}".replace("'", "''")
         return (
             f"select {columns} from "
             f"read_parquet('{path}', hive_partitioning = {bool(partitions)}{hive})"

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import glob
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
 
+from orchestration.gauges import words
+from orchestration.gauges.figures import deferred_of, fleet_margins, rates_of, waiting_of, warned_of
+from orchestration.gauges.slices import as_of_day
+from orchestration.printable import printable
 from orchestration.settings import Settings
+
+_WAITING_SHOWN = 8
+_SCOPES_SHOWN = 3
 
 
 def summarize(settings: Settings) -> str:
@@ -27,6 +36,12 @@ def summarize(settings: Settings) -> str:
             *_invoices(marts),
             "",
             *_margin(marts),
+            "",
+            *_deferred(marts),
+            "",
+            *_waiting(marts),
+            "",
+            *_rates(settings, marts),
             "",
             *_controls(marts),
             "",
@@ -63,9 +78,9 @@ def _short(path: Path) -> str:
 
 def _rows(settings: Settings, marts: duckdb.DuckDBPyConnection) -> list[str]:
     [(days, delivered)] = marts.execute(
-        "select count(*), coalesce(sum(delivered_rows), 0) from read_parquet($1) "
-        "where problem is null and delivery_day is not null",
-        [str(settings.landing_dir / "deliveries" / "usage" / "*.parquet")],
+        "select count(*), coalesce(sum(delivered_rows), 0) "
+        "from read_parquet($1, hive_partitioning = false) where problem is null and delivery_day is not null",
+        [glob.escape(str(settings.landing_dir)) + "/deliveries/usage/*.parquet"],
     ).fetchall()
     [(billed,)] = marts.execute("select coalesce(sum(event_count), 0) from usage_daily").fetchall()
     [(conflicts,)] = marts.execute("select count(*) from usage_conflicts").fetchall()
@@ -101,9 +116,9 @@ def _credits(marts: duckdb.DuckDBPyConnection) -> list[str]:
         )
         + " from credit_ledger"
     ).fetchall()
-    [(balance, deferred)] = marts.execute(
-        "select coalesce(sum(closing_credits), 0), coalesce(sum(deferred_revenue), 0) "
-        "from credit_balances where balance_date = (select max(balance_date) from credit_balances)"
+    [(balance,)] = marts.execute(
+        "select coalesce(sum(closing_credits), 0) from credit_balances "
+        "where balance_date = (select max(balance_date) from credit_balances)"
     ).fetchall()
     return [
         "Credits",
@@ -113,7 +128,7 @@ def _credits(marts: duckdb.DuckDBPyConnection) -> list[str]:
         f"  burned             {burned:>14,.0f}",
         f"  beyond the wallets {overage:>14,.0f}",
         f"  expired            {expired:>14,.0f}",
-        f"  in the wallets     {balance:>14,.0f}   worth {deferred:,.2f} of deferred revenue",
+        f"  in the wallets     {balance:>14,.0f}",
     ]
 
 
@@ -127,17 +142,76 @@ def _invoices(marts: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _margin(marts: duckdb.DuckDBPyConnection) -> list[str]:
-    lines = ["Margin by month          revenue           cost         margin    rate   breakage"]
-    for month, revenue, cost, margin, breakage in marts.execute(
-        "select month, sum(revenue), sum(amortized_cost), sum(gross_margin), sum(breakage_revenue) "
-        "from margin_monthly group by 1 order by 1"
-    ).fetchall():
-        rate = f"{margin / revenue:>7.1%}" if revenue else "      -"
-        lines.append(
-            f"  {month:%Y-%m}         {revenue:>14,.2f} {cost:>14,.2f} {margin:>14,.2f} {rate} "
-            f"{breakage:>10,.2f}"
-        )
+    """Margin, and below it what of the fleet's cost no customer carries."""
+    lines = [
+        "Margin by month          revenue           cost         margin    rate   breakage",
+    ]
+    for month in sorted(fleet_margins(marts), key=lambda month: month.key):
+        incomplete = "" if month.is_complete else "   a market price is missing: cost is too low"
+        lines += [
+            f"  {month.key:%Y-%m}         {month.revenue:>14,.2f} {month.cost:>14,.2f} "
+            f"{month.margin:>14,.2f} {_rate(month.rate)} {month.breakage:>10,.2f}",
+            f"    after idle   {'unallocated':>14} {month.unallocated:>14,.2f} "
+            f"{month.after_idle:>14,.2f} {_rate(month.after_idle_rate)}{incomplete}",
+        ]
     return lines
+
+
+def _rate(ratio: Decimal | None) -> str:
+    return f"{'-' if ratio is None else _typed(words.rate(ratio)):>7}"
+
+
+def _typed(text: str) -> str:
+    """A text of a page in the characters of a keyboard."""
+    return text.replace("−", "-").replace("\u00a0", " ")
+
+
+def _deferred(marts: duckdb.DuckDBPyConnection) -> list[str]:
+    as_of = as_of_day(marts)
+    kinds = deferred_of(marts, as_of) if as_of else {}
+    total = sum((kind.closing for kind in kinds.values()), Decimal(0))
+    return [
+        f"Billed and not earned yet {total:>16,.2f}",
+        *(
+            f"  {words.DEFERRED.get(name, name):<22} {kind.closing:>17,.2f}   "
+            f"{kind.expiring:,.2f} of it over within 12 months"
+            for name, kind in kinds.items()
+        ),
+    ]
+
+
+def _waiting(marts: duckdb.DuckDBPyConnection) -> list[str]:
+    """What is not billed yet, by reason and customer; the first few of each."""
+    waiting = waiting_of(marts)
+    if not waiting:
+        return ["Not billed yet: nothing waits"]
+    minutes = sum((one.gpu_minutes for one in waiting), Decimal(0))
+    lines = [
+        f"Not billed yet: {sum(one.rows for one in waiting):,} rows, {minutes:,.0f} GPU minutes "
+        "wait for a seed edit",
+        *(
+            f"  {one.reason:<22} {printable(one.customer_id):<20} {one.rows:>8,} rows "
+            f"{one.gpu_minutes:>14,.0f} GPU minutes, delivered from {one.since} on"
+            for one in waiting[:_WAITING_SHOWN]
+        ),
+    ]
+    if len(waiting) > _WAITING_SHOWN:
+        lines.append(f"  and {len(waiting) - _WAITING_SHOWN} more in waiting_usage")
+    return lines
+
+
+def _rates(settings: Settings, marts: duckdb.DuckDBPyConnection) -> list[str]:
+    """Which credit rates to change, and why; those to keep are only counted."""
+    rates = rates_of(marts)
+    changed = [rate for rate in rates if rate.action != "keep"]
+    return [
+        f"Credit rates: {len(changed)} of {len(rates)} to change for the plans' target margin",
+        *(
+            f"  {printable(rate.accelerator):<12} "
+            + _typed(words.rate_words(rate, settings.reporting_currency))
+            for rate in changed
+        ),
+    ]
 
 
 def _controls(marts: duckdb.DuckDBPyConnection) -> list[str]:
@@ -145,9 +219,10 @@ def _controls(marts: duckdb.DuckDBPyConnection) -> list[str]:
         "select count(*), count(*) filter (not passed) from billing_controls where severity = 'error'"
     ).fetchall()
     lines = [f"Controls: {checked:,} identities checked, {failed} failed"]
-    for control, count, actual in marts.execute(
-        "select control, count(*), sum(actual) from billing_controls "
-        "where severity = 'warning' and not passed group by 1 order by 1"
-    ).fetchall():
-        lines.append(f"  warning: {control} ({count} of them, {actual:,.2f} in all)")
+    for warned in warned_of(marts):
+        said = _typed(words.warned_words(warned.control, warned.count, warned.total))
+        lines.append(f"  warning: {warned.control} ({said})")
+        lines += [f"    {_typed(scope)}" for scope in warned.scopes[:_SCOPES_SHOWN]]
+        if warned.count > _SCOPES_SHOWN:
+            lines.append(f"    and {warned.count - _SCOPES_SHOWN} more, in billing_controls")
     return lines

@@ -2,17 +2,23 @@
 
 ``<root>/current`` is a link to the newest of ``<root>/publications/<name>``. A reader that has the
 old one open keeps it. What a killed writer left half-built is never linked, and cleared next time.
+
+Which version is newer is counted, not read off a clock: a version's name ends in a number that is
+one higher than any there. Names of earlier releases, which end in the time, come before all of them.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from orchestration.landing.files import sync_folder
+
+_NUMBERED = re.compile(r".*-v(\d{1,12})")
 
 
 @contextmanager
@@ -21,14 +27,16 @@ def new_version(root: Path, name: str, *, kept: int) -> Iterator[Path]:
 
     Args:
         root: the folder that holds ``current``.
-        name: the version's name. What follows its last ``-`` orders the versions.
-        kept: how many versions stay, this one included.
+        name: how the version's name begins, for people; its number follows.
+        kept: how many versions stay, this one included. The one that readers see stays in any case.
     """
     versions = root / "publications"
     versions.mkdir(parents=True, exist_ok=True)
     # First of all: a full disk may be full of these.
     for unfinished in versions.glob(".*"):
-        shutil.rmtree(unfinished)
+        _remove(unfinished)
+    number = 1 + max((_place(path)[0] for path in versions.iterdir()), default=0)
+    name = f"{name}-v{number:06d}"
     staged = versions / f".{name}"
     staged.mkdir()
     try:
@@ -40,9 +48,29 @@ def new_version(root: Path, name: str, *, kept: int) -> Iterator[Path]:
         shutil.rmtree(staged, ignore_errors=True)
         raise
     _switch(root / "current", versions / name)
-    finished = sorted(versions.iterdir(), key=lambda path: path.name.rpartition("-")[2])
+    _prune(root, versions, kept)
+
+
+def _prune(root: Path, versions: Path, kept: int) -> None:
+    """Remove the oldest versions; what ``current`` points to is none of them, whatever its name."""
+    seen = (root / "current").resolve()
+    finished = sorted(versions.iterdir(), key=_place)
     for old in finished[:-kept]:
-        shutil.rmtree(old)
+        if old.resolve() != seen:
+            _remove(old)
+
+
+def _place(version: Path) -> tuple[int, str]:
+    """What orders the versions: the number; of earlier releases, whose names have none, the time."""
+    numbered = _NUMBERED.fullmatch(version.name)
+    return (int(numbered[1]), "") if numbered else (0, version.name.rpartition("-")[2])
+
+
+def _remove(version: Path) -> None:
+    if version.is_dir() and not version.is_symlink():
+        shutil.rmtree(version)
+    else:
+        version.unlink()
 
 
 def _flush(folder: Path) -> None:

@@ -7,11 +7,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import duckdb
-from filelock import FileLock, Timeout
 
+from orchestration.locks import LockBusy, owners_lock
 from orchestration.settings import BOUND_DBT, DBT_PROJECT_DIR, Settings
 from orchestration.spark import add_views
 
@@ -38,21 +38,18 @@ def writer_lock(settings: Settings, patience: float = PATIENCE_SECONDS) -> Itera
         patience: seconds to wait for another holder.
 
     Raises:
-        WriterBusy: another process still holds it.
+        WriterBusy: another process still holds it, or its file is not this user's alone.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.data_dir / "writer.lock", timeout=patience)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise WriterBusy(
-            f"Another run is writing {settings.data_dir}; "
-            "wait for it to end, or stop it, and run again"
-        ) from None
-    try:
+    settings.data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(owners_lock(settings.data_dir / "writer.lock", patience))
+        except LockBusy as busy:
+            raise WriterBusy(
+                f"{settings.data_dir} cannot be written: {busy}. If it is another run, wait for it "
+                "to end, or stop it, and run again"
+            ) from None
         yield
-    finally:
-        lock.release()
 
 
 def start_anew(settings: Settings) -> None:

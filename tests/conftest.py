@@ -22,6 +22,7 @@ import pytest
 from orchestration import landing
 from orchestration.billing import billing_run
 from orchestration.publish import marts_of, publish
+from orchestration.quality.wanted import needed_feeds
 from orchestration.seeds import stage_seeds
 from orchestration.settings import DBT_PROJECT_DIR, PROJECT_ROOT, Settings
 from orchestration.sources import FolderSource
@@ -85,7 +86,11 @@ class Books:
             landing.land_gpu_prices,
             landing.land_fx_rates,
         ):
-            land(source, place)
+            land(
+                source,
+                place,
+                needed=needed_feeds(self.settings.seeds_dir, self.settings.reporting_currency),
+            )
 
     def bill(self, first: str | date, last: str | date, *, publish: bool = True) -> None:
         """Land and bill delivery days as one run, and publish unless told otherwise."""

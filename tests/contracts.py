@@ -321,7 +321,7 @@ def _random_catalog(random: Random) -> Tables:
         ("plain", 200, {"rollover_rate": "0", "hard_cap_depletion": "1"}),
         ("waived", 60, {"overage_policy": "waive", "base_concurrency": 1}),
         (BACK_AGAIN, 0, {"overage_policy": "bill"}),
-        ("early-cap", 150, {"hard_cap_depletion": "0.333333"}),
+        ("early-cap", 150, {"pre_alert_depletion": "0.2", "hard_cap_depletion": "0.333333"}),
     ):
         if sku in ("odd", "waived"):
             other = {"odd": {"rollover_rate": "0.1"}, "waived": {"overage_policy": "bill"}}[sku]
@@ -348,7 +348,7 @@ def _random_catalog(random: Random) -> Tables:
         ("weekend", "burst", "20.5", 48),
         ("small-top", "top_up", "7.654321", 72),
         ("year-top", "top_up", 50, 8760),
-        ("day-top", "top_up", "12.5", 0),
+        ("day-top", "top_up", "12.5", 1),
     ):
         if random.random() < 0.5:
             world["packs"].append(pack(sku, kind, credits, hours, **versions[0]))
@@ -407,7 +407,7 @@ class _Author:
                 starts,
                 subscription_id=f"{name}.s{number}",
                 ends_on=ends,
-                quantity=random.choice([1, 1, 1, 2, 3, 0]),
+                quantity=random.choice([1, 1, 1, 2, 3, 5]),
                 commit_months=random.choice([None, 0, 1, 6, 12, 36]),
             )
             if buys:

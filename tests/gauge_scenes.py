@@ -52,11 +52,23 @@ class Scene:
     regulated: bool = False
     alerts: int = 0
     """How many burst_cap alerts it has besides those of its thresholds."""
+    cycle: tuple[date, date] = (CYCLE_START, CYCLE_END)
+    """First day of the current cycle, and of the next one."""
+    coming: tuple[date, Decimal] | None = None
+    """Day and credits of the plan's next grant."""
+    pack: tuple[str, Decimal, Decimal | None] | None = None
+    """Name, credits and price of the top-up that it buys by itself."""
+    packs: tuple[int, int | None] = (0, None)
+    """How many of them were bought in the cycle, and how many are left."""
+    fees: Decimal = Decimal(0)
+    """Of dedicated clusters, billed and not earned yet."""
+    waiting: int = 0
+    """Rows that wait because it has no plan, an hour each."""
 
 
 @dataclass
 class Wallet:
-    """A scene's wallet, day by day."""
+    """A scene's wallet, day by day. A day with negative use is a refund; its grant is the scene's."""
 
     scene: Scene
     days: list[Row] = field(default_factory=list)
@@ -71,12 +83,13 @@ class Wallet:
             for place, (_, granted_on, _, credits) in enumerate(scene.grants):
                 if granted_on == day or (number == 0 and granted_on < day):
                     self.remaining[place] = credits
-            burned = Decimal(0)
+            burned, refunded = Decimal(0), max(-used, Decimal(0))
             for place, (_, _, expires_on, _) in enumerate(scene.grants):
                 if expires_on is None or day <= expires_on:
-                    part = min(self.remaining[place], used - burned)
+                    part = min(self.remaining[place], max(used, Decimal(0)) - burned)
                     self.remaining[place] -= part
                     burned += part
+            before_expiry = sum(self.remaining, Decimal(0))
             for place, (_, _, expires_on, _) in enumerate(scene.grants):
                 if expires_on == day:
                     self.remaining[place] = Decimal(0)
@@ -84,9 +97,12 @@ class Wallet:
                 {
                     "customer_id": scene.customer_id,
                     "balance_date": day,
-                    "cycle_start": CYCLE_START if day >= CYCLE_START else LAST_CYCLE,
+                    "cycle_start": scene.cycle[0] if day >= scene.cycle[0] else LAST_CYCLE,
                     "burned_credits": burned,
-                    "overage_credits": used - burned,
+                    "overage_credits": max(used, Decimal(0)) - burned,
+                    "refunded_credits": refunded,
+                    "expired_credits": before_expiry - sum(self.remaining),
+                    "rolled_credits": 0,
                     "closing_credits": sum(self.remaining),
                     "deferred_revenue": sum(self.remaining) / 100,
                 }
@@ -94,7 +110,7 @@ class Wallet:
 
     def total(self, column: str, last: int | None = None) -> Decimal:
         """The sum of a column over the cycle so far, or over the last days."""
-        days = [row for row in self.days if row["balance_date"] >= CYCLE_START]
+        days = [row for row in self.days if row["balance_date"] >= self.scene.cycle[0]]
         days = self.days[-last:] if last else days
         return sum((row[column] for row in days), Decimal(0))
 
@@ -104,6 +120,7 @@ def tables(scenes: Iterable[Scene]) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {name: [] for name in contract()}
     for scene in scenes:
         wallet = Wallet(scene)
+        _add_books(found, wallet)
         found["fuel_gauges"].append(_gauge(wallet))
         found["credit_balances"] += wallet.days
         found["credit_alerts"] += _alerts(wallet)
@@ -111,8 +128,10 @@ def tables(scenes: Iterable[Scene]) -> dict[str, list[Row]]:
             _add_grant(found, wallet, place, grant)
         for row in wallet.days:
             for kind in scene.kinds:
-                used = (row["burned_credits"] + row["overage_credits"]) / len(scene.kinds)
+                used = row["burned_credits"] + row["overage_credits"] - row["refunded_credits"]
+                used /= len(scene.kinds)
                 _add_use(found, scene, row["balance_date"], kind, used.quantize(MICRO))
+    found["margin_bridge"] = _bridge(found["margin_monthly"])
     return found
 
 
@@ -140,7 +159,7 @@ def publish(folder: Path, scenes: Iterable[Scene], **changes: Any) -> Path:
 
 @cache
 def contract() -> dict[str, dict[str, str]]:
-    """The columns of the tables that pages read, with the types of the marts' contract."""
+    """The columns of the tables that pages and the summary read, with the types of the marts' contract."""
     document = yaml.safe_load(
         (DBT_PROJECT_DIR / "models" / "marts" / "_marts.yml").read_text(encoding="utf-8")
     )
@@ -151,12 +170,20 @@ def contract() -> dict[str, dict[str, str]]:
         "credit_balances",
         "credit_grants",
         "credit_ledger",
+        "deferred_rollforward",
         "fuel_gauges",
+        "gpu_minute_costs",
         "invoice_lines",
+        "invoices",
+        "margin_bridge",
         "margin_daily",
         "margin_monthly",
         "rate_recommendations",
+        "rejected_rows",
+        "usage_conflicts",
         "usage_daily",
+        "waiting_usage",
+        "wallet_outlook",
     }
     return {
         model["name"]: {
@@ -175,12 +202,68 @@ def _typed(value: Any, kind: str) -> Any:
     return Decimal(value).quantize(Decimal(1).scaleb(-scale), ROUND_HALF_UP)
 
 
+def _add_books(found: dict[str, list[Row]], wallet: Wallet) -> None:
+    """What is to come, what is deferred and what waits."""
+    scene = wallet.scene
+    coming, pack = scene.coming or (None, None), scene.pack or (None, None, None)
+    found["wallet_outlook"].append(
+        {
+            "customer_id": scene.customer_id,
+            "as_of": AS_OF,
+            "next_grant_on": coming[0],
+            "next_grant_credits": coming[1],
+            "pack_sku": scene.pack and "top-up",
+            "pack_name": pack[0],
+            "pack_credits": pack[1],
+            "pack_price": pack[2],
+            "packs_bought": scene.packs[0] if scene.pack else None,
+            "packs_left": scene.packs[1],
+        }
+    )
+    left = sum(wallet.remaining, Decimal(0)) / 100
+    for kind, value in (("credits", left), ("dedicated", scene.fees)):
+        if value:
+            found["deferred_rollforward"].append(
+                {"month": AS_OF.replace(day=1), "customer_id": scene.customer_id, "kind": kind,
+                 "opening": 0, "sold": value, "used": 0, "expired": 0, "closing": value,
+                 "expiring_within_12_months": value}
+            )  # fmt: skip
+    if scene.waiting:
+        found["waiting_usage"].append(
+            {"usage_month": AS_OF.replace(day=1), "customer_id": scene.customer_id,
+             "reason": "no_active_plan", "usage_rows": scene.waiting,
+             "gpu_minutes": 60 * scene.waiting, "first_usage_date": AS_OF,
+             "last_usage_date": AS_OF, "first_delivery_date": AS_OF}
+        )  # fmt: skip
+
+
+def _bridge(months: list[Row]) -> list[Row]:
+    """The margin of all customers; half of what they carry is unallocated."""
+    rows = []
+    for month in sorted({row["month"] for row in months}):
+        revenue, cost, margin = (
+            sum((row[column] for row in months if row["month"] == month), Decimal(0))
+            for column in ("revenue", "amortized_cost", "gross_margin")
+        )
+        rows.append(
+            {"month": month, "revenue": revenue, "breakage_revenue": 0, "amortized_cost": cost,
+             "gross_margin": margin, "unallocated_cost": cost / 2,
+             "margin_after_idle": margin - cost / 2, "cost_of_other_months": 0,
+             "fleet_cost": cost * 3 / 2, "cost_complete": True}
+        )  # fmt: skip
+    return rows
+
+
 def _gauge(wallet: Wallet) -> Row:
     scene = wallet.scene
     balance = sum(wallet.remaining, Decimal(0))
+    expired = wallet.days[-1]["expired_credits"] if wallet.days else Decimal(0)
     burned, overage = wallet.total("burned_credits"), wallet.total("overage_credits")
     week = wallet.total("burned_credits", last=7)
-    depletion = (burned / (burned + balance)) if burned + balance else Decimal(bool(overage))
+    before_expiry = balance + expired
+    depletion = (
+        (burned / (burned + before_expiry)) if burned + before_expiry else Decimal(bool(overage))
+    )
     live = [g for g, left in zip(scene.grants, wallet.remaining, strict=True) if left > 0]
     expiries = [expires_on for _, _, expires_on, _ in live]
     projected = AS_OF + timedelta(days=1 + int(balance * 7 // week)) if week else None
@@ -199,11 +282,11 @@ def _gauge(wallet: Wallet) -> Row:
         "pre_alert_depletion": scene.plan and scene.thresholds[0],
         "hard_cap_depletion": scene.plan and scene.thresholds[1],
         "as_of": AS_OF,
-        "cycle_start": CYCLE_START,
-        "cycle_end": CYCLE_END,
+        "cycle_start": scene.cycle[0],
+        "cycle_end": scene.cycle[1],
         "balance": balance,
         "granted_in_cycle": sum(
-            (credits for _, day, _, credits in scene.grants if CYCLE_START <= day <= AS_OF),
+            (credits for _, day, _, credits in scene.grants if scene.cycle[0] <= day <= AS_OF),
             Decimal(0),
         ),
         "burned_in_cycle": burned,
@@ -224,25 +307,25 @@ def _alerts(wallet: Wallet) -> list[Row]:
     alerts = []
     burned, reached = Decimal(0), {"pre_alert": False, "hard_cap": False}
     for row in wallet.days:
-        if row["balance_date"] < CYCLE_START or scene.plan is None:
+        if row["balance_date"] < scene.cycle[0] or scene.plan is None:
             continue
         burned += row["burned_credits"]
-        total = burned + row["closing_credits"]
+        total = burned + row["closing_credits"] + row["expired_credits"]
         depletion = burned / total if total else Decimal(0)
         for kind, threshold in zip(reached, scene.thresholds, strict=True):
             if depletion >= threshold and not reached[kind]:
-                reached[kind] = True
                 alerts.append((row, kind, depletion, threshold))
-    late = [row for row in wallet.days if row["balance_date"] >= CYCLE_START]
+            reached[kind] = depletion >= threshold
+    late = [row for row in wallet.days if row["balance_date"] >= scene.cycle[0]]
     alerts += [
         (late[number % len(late)], "burst_cap", Decimal("0.1"), None)
         for number in range(scene.alerts)
     ]
     return [
         {
-            "alert_id": f"{scene.customer_id}/{CYCLE_START}/{kind}/{row['balance_date']}/{number}",
+            "alert_id": f"{scene.customer_id}/{scene.cycle[0]}/{kind}/{row['balance_date']}/{number}",
             "customer_id": scene.customer_id,
-            "cycle_start": CYCLE_START,
+            "cycle_start": scene.cycle[0],
             "raised_on": row["balance_date"],
             "alert_type": kind,
             "depletion": depletion.quantize(MICRO),
@@ -257,7 +340,8 @@ def _add_grant(found: dict[str, list[Row]], wallet: Wallet, place: int, grant: A
     source, granted_on, expires_on, credits = grant
     customer = wallet.scene.customer_id
     grant_id = f"{customer}/{source}/{granted_on}/{place}"
-    cycle = CYCLE_START if granted_on >= CYCLE_START else LAST_CYCLE
+    current = wallet.scene.cycle[0]
+    cycle = current if granted_on >= current else LAST_CYCLE
     shared = {"customer_id": customer, "grant_id": grant_id, "cycle_start": cycle}
     found["credit_grants"].append(
         {
@@ -300,7 +384,7 @@ def _add_use(
     cluster, accelerator = kind
     shared = {
         "customer_id": scene.customer_id,
-        "cycle_start": CYCLE_START if day >= CYCLE_START else LAST_CYCLE,
+        "cycle_start": scene.cycle[0] if day >= scene.cycle[0] else LAST_CYCLE,
         "cluster": cluster,
         "accelerator": accelerator,
         "model_family": "llm",
@@ -321,11 +405,14 @@ def _add_use(
     found["margin_monthly"].append(
         {**shared, **margin, "month": day.replace(day=1), "breakage_revenue": 0}
     )
+    found["gpu_minute_costs"].append(
+        {**shared, "cost_date": day, "unallocated_cost": cost / 2, "busy_minutes": credits / 4}
+    )
     if scene.regulated:
         found["compliance_usage"].append(
             {**shared, "usage_date": day, "facility_id": "fra-1", "region": "eu-central",
              "kwh": credits / 100, "carbon_kg": credits / 1000,
-             "renewable_share": Decimal("0.6")}
+             "mix_kwh": credits / 100, "renewable_kwh": credits / 100 * Decimal("0.6")}
         )  # fmt: skip
 
 
@@ -378,6 +465,29 @@ SCENES = {
               kinds=(("c" * 300, "a" * 300),), plan="p" * 300),
         Scene("hostile-text", "\u202eשלום evil\u202c\nline\r\nbreak\ttab \x07\x00 العربية",
               daily(900), (_JANUARY, plan(50_000)), kinds=(("\u202egpu\u202c", "ال"),)),
+        Scene("buyer", "Buys By Itself", daily(2900), (_JANUARY, plan(50_000)), auto_purchase=True,
+              pack=("Top-up 10K", Decimal(10_000), Decimal(125)), packs=(2, 1),
+              coming=(CYCLE_END, Decimal(50_000))),
+        Scene("bought-out", "All Packs Bought", daily(3250), (_JANUARY, plan(50_000)),
+              auto_purchase=True, pack=("Top-up 10K", Decimal(10_000), None), packs=(3, 0),
+              coming=(CYCLE_END, Decimal(50_000))),
+        Scene("topped-up", "Crossed And Below Again", daily(2500, days=27) + daily(500, days=1),
+              (_JANUARY, plan(50_000), ("top_up", AS_OF, date(2027, 2, 15), Decimal(60_000))),
+              coming=(CYCLE_END, Decimal(50_000)), waiting=3),
+        Scene("beyond", "Far Beyond", daily(2500, days=24) + daily(20_000, days=4),
+              (_JANUARY, plan(50_000),
+               ("top_up", AS_OF, date(2027, 2, 15), Decimal(40_000))),
+              coming=(CYCLE_END, Decimal(50_000)), fees=Decimal("3124.64")),
+        Scene("refunded", "Corrected Ltd",
+              (*daily(1500, days=22), Decimal("-6000.5"), *daily(900, days=5)),
+              (_JANUARY, ("refund", date(2026, 2, 10), date(2026, 2, 28), Decimal("6000.5")),
+               plan(50_000))),
+        Scene("last-day", "On Its Last Day", daily(1200), (plan(50_000, on=LAST_CYCLE),
+              ("plan", date(2026, 1, 16), AS_OF, Decimal(50_000))),
+              cycle=(date(2026, 1, 16), date(2026, 2, 16)),
+              coming=(date(2026, 2, 16), Decimal(50_000))),
+        Scene("renewed", "Renewed Before", daily(2200), (_JANUARY, plan(60_000)),
+              coming=(date(2026, 2, 20), Decimal(60_000))),
         Scene("close", "Thresholds Close By", daily(900), (_JANUARY, plan(50_000)),
               thresholds=(Decimal("0.9"), Decimal("0.95"))),
     )

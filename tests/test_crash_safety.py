@@ -15,6 +15,7 @@ from conftest import Books
 from orchestration.billing import NothingToBill, billing_run
 from orchestration.landing import files, interrupted_usage, land_usage, prepare_landing, usage
 from orchestration.plan import BilledState, make_plan
+from orchestration.seeds import check_seeds
 from orchestration.sources import FolderSource
 
 FIRST, SECOND, THIRD = (date(2026, 1, day) for day in (5, 6, 7))
@@ -68,7 +69,7 @@ def test_what_a_killed_run_had_begun_the_next_one_does(books, feeds):
     assert taken_up.ledger_from == began.ledger_from
     state.begin(taken_up)
     assert set(began.touched_days) <= set(make_plan(made.settings, THIRD, THIRD).touched_days)
-    state.complete(taken_up, made.settings)
+    state.complete(taken_up, made.settings, check_seeds(made.settings.seeds_dir))
     assert make_plan(made.settings, THIRD, THIRD).deliveries == (THIRD,)
 
 

@@ -10,21 +10,26 @@ from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 
+import duckdb
 import pytest
+import yaml
 from gauge_scenes import AS_OF, SCENES, Scene, daily, plan, publish, tables
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from orchestration.gauges.build import PAGE, READ_MODEL, build_pages, read_gauges
+from orchestration.gauges.charts import NARROW, WIDE, burn_down, use_by_day
+from orchestration.gauges.figures import Rate
 from orchestration.gauges.finance_page import build_finance_page, finance_figures
 from orchestration.gauges.names import WrongKey, page_name, session_secret
 from orchestration.gauges.page import content_security_policy, gauge_page
 from orchestration.gauges.projection import pace_range, reached_on, unused
 from orchestration.gauges.read_models import Gauge, State
 from orchestration.gauges.slices import CustomerSlice, ForeignRow, customer_slices
-from orchestration.gauges.words import amount, percent, plain
-from orchestration.settings import Settings
+from orchestration.gauges.words import amount, percent, plain, rate, rate_words
+from orchestration.settings import DBT_PROJECT_DIR, Settings
+from orchestration.summary import summarize
 
 
 class Page(HTMLParser):
@@ -108,6 +113,9 @@ def published(tmp_path: Path, *scenes: Scene, **settings: str) -> Settings:
         ("new", State.NEW, "No credits yet", "Nothing to run out"),
         ("unlimited", State.HEALTHY, "Healthy", "23 Mar 2026"),
         ("planless", State.EMPTY, "Empty", "Nothing left"),
+        ("last-day", State.EXPIRED, "Expired", "Nothing left"),
+        ("bought-out", State.CAPPED, "Capped", "16 Feb 2026"),
+        ("beyond", State.WARNING, "Getting low", "18 Feb 2026"),
     ],
 )
 def test_every_state_has_its_words(gauges, pages, scene, state, badge, projection):
@@ -121,6 +129,44 @@ def test_every_state_has_its_words(gauges, pages, scene, state, badge, projectio
     ("scene", "words"),
     [
         ("capped", "From 95 % on, usage is capped until credits are added."),
+        # What the thresholds say is what the cycle's alerts say.
+        ("topped-up", "60 % used crossed on 12 Feb 2026, below it again now; not expected again"),
+        ("empty", "60 % used crossed on"),
+        # A pace includes what was used beyond the wallet; the published date stays as it is.
+        (
+            "beyond",
+            "12,500.00 credits a day mean of the last 7 days, use beyond the wallet included",
+        ),
+        ("beyond", "7,142.86 of it from the wallet"),
+        (
+            "beyond",
+            "At the pace of all use, 12,500.00 credits a day, they are gone on 17 Feb 2026.",
+        ),
+        (
+            "beyond",
+            "At the last week’s 12,500.00 credits a day, those beyond the wallet included, they run",
+        ),
+        # Who buys automatically reads what, not a cap.
+        (
+            "buyer",
+            "2,500.00 credits left at this point; Top-up 10K is bought automatically: 10,000.00 "
+            "credits for 125.00 USD a pack, as many packs as it takes, 1 left in this cycle",
+        ),
+        ("bought-out", "No automatic top-up is left in this cycle; 3 were bought."),
+        ("bought-out", "usage is capped: no automatic top-up is left in this cycle"),
+        # Below zero is a refund.
+        ("refunded", "was refunded as credits: 6,000.50 on 10 Feb 2026."),
+        # Unused credits expire at the end of a cycle's last day.
+        ("last-day", "32,000.00 credits expired unused at the end of 15 Feb 2026; 51.2 % of"),
+        ("last-day", "of 65,600.00 in this cycle; 32,000.00 expired unused at the end of the day"),
+        ("last-day", "The plan’s next 50,000.00 credits come on 16 Feb 2026."),
+        ("healthy", "credits expired unused at the end of 31 Jan 2026; the line shows"),
+        # The next grant comes before the wallet is dry.
+        ("renewed", "Not counted: 60,000.00 credits of the plan come on 20 Feb 2026, before that."),
+        (
+            "regulated",
+            "Modelled for the busy GPUs in this cycle, by day of use: board power × time",
+        ),
         (
             "overdrawn",
             "14,000.00 credits were used beyond the wallet in this cycle; they are billed",
@@ -140,6 +186,45 @@ def test_every_state_has_its_words(gauges, pages, scene, state, badge, projectio
 def test_the_page_says(pages, scene, words):
     text = " ".join(Page(pages[scene]).text.replace("\xa0", " ").split())
     assert words in text
+
+
+def test_nobody_who_buys_automatically_reads_only_that_usage_is_capped(pages):
+    for scene in ("buyer", "unlimited"):
+        assert ("usage is capped" in pages[scene]) is (scene == "unlimited")
+
+
+@pytest.mark.parametrize("scene", ["topped-up", "beyond", "buyer", "empty", "overdrawn", "capped"])
+def test_no_threshold_denies_an_alert_of_its_cycle(gauges, pages, scene):
+    for alert in gauges[scene].alerts:
+        if alert.alert_type in ("pre_alert", "hard_cap"):
+            words = Page(pages[scene]).of(alert.alert_type).replace("\xa0", " ")
+            assert "crossed on" in words
+            assert "% used not" not in words
+
+
+def test_without_use_beyond_the_wallet_the_pace_is_the_published_one(gauges):
+    for gauge in gauges.values():
+        if not any(day.overage for day in gauge.days[-7:]):
+            assert gauge.mean_daily_use == gauge.mean_daily_burn
+            if gauge.balance:
+                assert gauge.used_up_on == gauge.projected_depletion_date
+
+
+def test_the_burn_down_keeps_what_expired_at_a_days_end_and_marks_it(gauges):
+    drawing = burn_down(gauges["last-day"], WIDE)
+    [line] = [shape for shape in drawing.shapes if shape.style == "line"]
+    ends = [float(point.split()[1]) for point in line.places["d"].removeprefix("M").split("L")]
+    bottom = max(float(s.places["y1"]) for s in drawing.shapes if s.style == "rule")
+    assert max(ends) < bottom - 20
+    assert len([shape for shape in drawing.shapes if shape.style == "cross"]) == 2
+    assert not [s for s in burn_down(gauges["young"], WIDE).shapes if s.style == "cross"]
+
+
+def test_a_bar_below_zero_has_a_name(gauges):
+    for size in (WIDE, NARROW):
+        shapes = use_by_day(gauges["refunded"], size).shapes
+        assert [shape.text for shape in shapes if shape.style == "name"] == ["refund"]
+        assert not [s for s in use_by_day(gauges["healthy"], size).shapes if s.style == "name"]
 
 
 def test_waived_overage_is_not_said_to_be_billed(tmp_path):
@@ -200,12 +285,12 @@ def test_a_share_counts_only_the_energy_whose_mix_is_known(tmp_path):
     scene = Scene("a", use=daily(900), grants=(plan(50_000),), regulated=True)
     record = [
         {"usage_date": day, "customer_id": "a", "facility_id": "f", "cluster": "c", "region": "r",
-         "kwh": kwh, "carbon_kg": None, "renewable_share": share}
-        for day, kwh, share in (
-            (date(2026, 2, 1), Decimal(10), Decimal("0.9")),
-            (date(2026, 2, 2), Decimal(30), Decimal("0.5")),
-            (date(2026, 2, 3), Decimal(60), None),
-            (date(2026, 1, 31), Decimal(999), Decimal(1)),
+         "kwh": kwh, "carbon_kg": None, "mix_kwh": mix, "renewable_kwh": renewable}
+        for day, kwh, mix, renewable in (
+            (date(2026, 2, 1), Decimal(10), Decimal(10), Decimal(9)),
+            (date(2026, 2, 2), Decimal(60), Decimal(30), Decimal(15)),
+            (date(2026, 2, 3), Decimal(30), None, None),
+            (date(2026, 1, 31), Decimal(999), Decimal(999), Decimal(999)),
         )
     ]  # fmt: skip
     publish(tmp_path / "published" / "current", [scene], compliance_usage=record)
@@ -371,8 +456,109 @@ def test_finance_calls_who_is_empty_first(settings):
     figures = finance_figures(settings.published_dir / "current", "USD")
     called = [wallet.customer_id for wallet in figures.wallets]
     assert called[:2] == ["overdrawn", "empty"]
-    assert called[2:4] == ["capped", "sixty"]
+    assert called.index("bought-out") < called.index("capped") < called.index("sixty")
     assert "healthy" not in called
+
+
+def read_by_people(html: str) -> str:
+    return " ".join(Page(html).text.replace("\xa0", " ").split())
+
+
+def test_finance_reads_what_the_margin_leaves_out_and_what_is_not_billed_or_earned(settings):
+    text = read_by_people(build_finance_page(settings).read_text(encoding="utf-8"))
+    figures = finance_figures(settings.published_dir / "current", "USD")
+    assert figures.total.unallocated > 0
+    assert figures.total.after_idle == figures.total.margin - figures.total.unallocated
+    february, *_ = figures.months
+    for figure in (figures.total.unallocated, figures.total.after_idle, february.after_idle):
+        assert amount(figure, 0) in text
+    assert "idle time included" not in text
+    assert "Dedicated clusters" in text
+    assert figures.deferred["dedicated"].closing == Decimal("3124.64")
+    [waits] = figures.waiting
+    assert (waits.customer_id, waits.reason) == ("topped-up", "no_active_plan")
+    assert (waits.rows, waits.gpu_minutes, waits.since) == (3, 180, AS_OF)
+    assert "no plan subscription on the day of use, delivered from 15 Feb 2026 on" in text
+
+
+def test_an_incomplete_month_is_said_to_be_incomplete(tmp_path):
+    scenes = [SCENES["healthy"]]
+    bridge = [row | {"cost_complete": False} for row in tables(scenes)["margin_bridge"]]
+    publish(tmp_path / "published" / "current", scenes, margin_bridge=bridge)
+    settings = Settings(data_dir=tmp_path)
+    text = read_by_people(build_finance_page(settings).read_text(encoding="utf-8"))
+    assert "A market price is missing, so cost is too low" in text
+    assert "incomplete" in text
+
+
+TIED = {"revenue": Decimal("1000.30"), "gross_margin": Decimal("222.56675")}
+"""A margin of exactly 22.25 %: rounded down it would be 22.2."""
+
+
+def summary_of(current: Path, data: Path) -> str:
+    """The summary of a publication, whose tables are put into the file that it is read from."""
+    (data / "published" / "current").mkdir(parents=True, exist_ok=True)
+    (data / "landing" / "deliveries" / "usage").mkdir(parents=True)
+    with duckdb.connect(str(data / "published" / "current" / "marts.duckdb")) as marts:
+        for table in [path.name for path in current.iterdir() if path.is_dir()]:
+            marts.execute(f"create or replace table {table} as from '{current / table}/*.parquet'")
+        marts.execute(
+            "copy (select 1 as delivered_rows, null as problem, current_date as delivery_day) "
+            f"to '{data}/landing/deliveries/usage/one.parquet'"
+        )
+    (data / "published" / "current" / "manifest.json").write_text(
+        json.dumps({"last_delivery_day": str(AS_OF), "first_delivery_day": str(AS_OF)})
+    )
+    return summarize(Settings(data_dir=data))
+
+
+def test_margins_read_the_same_on_finances_page_on_the_board_and_in_the_summary(tmp_path):
+    [day, *_] = tables([SCENES["healthy"]])["margin_daily"]
+    cost = TIED["revenue"] - TIED["gross_margin"]
+    unallocated = TIED["revenue"] * Decimal("0.2")
+    bridge = TIED | {
+        "month": AS_OF.replace(day=1), "breakage_revenue": 0, "amortized_cost": cost,
+        "unallocated_cost": unallocated, "margin_after_idle": TIED["gross_margin"] - unallocated,
+        "cost_of_other_months": 0, "fleet_cost": cost + unallocated, "cost_complete": True,
+    }  # fmt: skip
+    current = publish(
+        tmp_path / "published" / "current",
+        [SCENES["healthy"]],
+        margin_daily=[day | TIED | {"posting_date": AS_OF, "amortized_cost": cost}],
+        margin_bridge=[bridge],
+        gpu_minute_costs=[{"cost_date": AS_OF, "unallocated_cost": unallocated}],
+    )
+    settings = Settings(data_dir=tmp_path)
+    text = read_by_people(build_finance_page(settings).read_text(encoding="utf-8"))
+    assert "22.3 % of revenue. After idle 23, 2.3 %" in text
+
+    board = yaml.safe_load((DBT_PROJECT_DIR / "charts" / "finance.yml").read_text(encoding="utf-8"))
+    summary = summary_of(current, tmp_path)
+    [line] = [line for line in summary.splitlines() if line.startswith("  2026-02 ")]
+    assert line.split() == ["2026-02", "1,000.30", "777.73", "222.57", "22.3", "%", "0.00"]
+    [line] = [line for line in summary.splitlines() if "after idle" in line]
+    assert line.split()[-2:] == ["2.3", "%"]
+
+    with duckdb.connect(str(current / "marts.duckdb")) as marts:
+        marts.execute(
+            "create table calendar as select day as date_day, date_trunc('month', day) as month_start "
+            f"from (select unnest([date '{AS_OF}']) as day)"
+        )
+        for query in ("headline", "bridge", "accelerators"):
+            answer = marts.sql(board["queries"][query])
+            [row] = answer.fetchall()
+            found = dict(zip(answer.columns, row, strict=True))
+            assert f"{found['margin_rate']:.4f}" == "0.2230", query
+            if query != "accelerators":
+                assert f"{found['margin_after_idle_rate']:.4f}" == "0.0230"
+
+
+def test_the_summary_says_what_waits_and_what_is_not_earned(settings, tmp_path):
+    """Rows, minutes, customer and reason; credits and dedicated fees apart."""
+    summary = summary_of(settings.published_dir / "current", tmp_path)
+    assert "Not billed yet: 3 rows, 180 GPU minutes wait for a seed edit" in summary
+    assert "no_active_plan         topped-up" in summary
+    assert "Dedicated clusters              3,124.64" in summary
 
 
 # The projection.
@@ -493,3 +679,51 @@ def test_figures_for_people(value, text):
 )
 def test_shares_are_never_rounded_up_to_a_threshold(share, text):
     assert percent(Decimal(share)) == f"{text}\xa0%"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [
+        ("0.2225", "22.3"),
+        ("0.22249", "22.2"),
+        ("-0.2225", "−22.3"),
+        ("-0.22249", "−22.2"),
+        ("0.9996", "100"),
+    ],
+)
+def test_ratios_of_money_are_rounded_half_away_from_zero(ratio, text):
+    assert rate(Decimal(ratio)) == f"{text}\xa0%"
+
+
+def recommended(**changes: str | None) -> Rate:
+    figures = {
+        "credits_per_gpu_minute": "8", "recommended_multiplier": "10.115937",
+        "break_even_multiplier": "7.081156", "gross_margin_rate": "0.114856",
+        "revenue_per_credit": "0.010823", "amortized_cost_per_gpu_minute": "0.076643",
+    } | changes  # fmt: skip
+    action = figures.pop("action", "raise")
+    return Rate("B200", **{k: v and Decimal(v) for k, v in figures.items()}, action=action)
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (
+            recommended(),
+            "raise by 26.4 % to 10.116: its credits left a margin of 11.5 %; a GPU minute cost "
+            "0.0766 USD, a used credit earned 0.0108",
+        ),
+        (
+            recommended(action="lower", recommended_multiplier="6", gross_margin_rate="0.6"),
+            "lower by 25 % to 6.000: its credits left a margin of 60 %; a GPU minute cost "
+            "0.0766 USD, a used credit earned 0.0108",
+        ),
+        (
+            recommended(action="keep", recommended_multiplier=None),
+            "keep: it earned nothing to go by",
+        ),
+        (recommended(action="keep", credits_per_gpu_minute=None), "keep: no rate today"),
+    ],
+)
+def test_a_recommended_rate_says_why_and_by_how_much(found, text):
+    assert rate_words(found, "USD").replace("\xa0", " ") == text

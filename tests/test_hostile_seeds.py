@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from orchestration import seeds as seeds_module
 from orchestration.printable import printable
+from orchestration.seed_findings import Findings
 from orchestration.seeds import (
     MAX_CELL_CHARACTERS,
     MAX_FILE_BYTES,
@@ -164,8 +165,9 @@ def test_every_hostile_cell_is_refused_by_row_and_column_or_kept_exactly(name, t
     row = next(iter(read(contract)), dict.fromkeys(contract.types, ""))
     for column, kind in contract.types.items():
         write(contract, tmp_path, [row | {column: cell} for cell in CELLS])
-        problems: list[str] = []
-        rows = seeds_module._read(contract, path_of(contract, tmp_path), problems)
+        findings = Findings()
+        rows = seeds_module._read(contract, tmp_path, findings)
+        problems = findings.lines
         assert all(map(is_printable, problems))
         assert max(map(len, problems), default=0) < 400
         refused = {
@@ -227,11 +229,15 @@ def test_any_bytes_are_read_or_refused(name, damage, tmp_path_factory):
         (b'"' + b"x" * 200_000 + b'"\n', "row 1: its quotes do not match, or a cell"),
         ("customer_id\n".encode("utf-16"), "is not UTF-8"),
         (b"customer_id\n\xff\n", "is not UTF-8"),
-        (b"", "column customer_id is missing"),
-        (b"\x00", "column customer_id is missing"),
-        (",".join(f"c{n}" for n in range(10_000)).encode(), "column 'c9999' is unknown"),
+        (b"", "is empty; its first row must be customer_id,customer_name"),
+        (b"\x00", "is not UTF-8"),
+        (",".join(f"c{n}" for n in range(10_000)).encode(), "row 1: names none of its columns"),
+        (
+            b"customer_id," + ",".join(f"c{n}" for n in range(10_000)).encode(),
+            "row 1: and 9,995 more columns are unknown",
+        ),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_a_file_that_is_no_csv_is_refused(seeds, tmp_path, content, problem):
     (seeds / "contracts" / "customers.csv").write_bytes(content)

@@ -172,6 +172,16 @@ def test_every_rfc_3339_time_is_stored_in_utc(ts, utc):
     assert row["usage_day"] == row["ts"].date()
 
 
+@pytest.mark.parametrize("length", [DROP, None, "", 0])
+@pytest.mark.parametrize("more", [{"team": "x"}, {"team": "M\u00fcller"}, {"tags": ["nested"]}])
+def test_a_use_without_a_length_is_in_the_hour_of_its_start(more, length):
+    """Whichever way the line is read: json.dumps escapes the umlaut, and lists are not Arrow's."""
+    (row,) = parse(event(metadata={**more, "duration_s": length}))
+
+    assert row["rule"] is None
+    assert row["duration_us"] == 0
+
+
 @pytest.mark.parametrize(
     ("duration", "expected_us"),
     [

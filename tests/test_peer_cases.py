@@ -423,7 +423,8 @@ class Bench:
         self, name: str, lot: str, credits: Any, kind: str, first: date, last: date | None = None
     ) -> None:
         """A pack of so many credits, live from the first to the last day."""
-        hours = 24 * (last - first).days if last else YEAR
+        # Ordered at noon: an hour ends on the same day.
+        hours = 24 * (last - first).days or 1 if last else YEAR
         sku = self.pack(f"{name}.{lot}", kind, credits, hours)
         self.seeds["orders"].append(order(name, lot, sku, first))
 
@@ -513,7 +514,9 @@ def set_up(bench: Bench, case: Case) -> None:
         bench.use(name, OPEN + timedelta(days=1), used)
     else:
         assert kind == "openmeter_thresholds"
-        name = bench.customer(case, pre_alert_depletion=percent_of(case))
+        share = percent_of(case)
+        capped = max(share, Decimal("0.95"))
+        name = bench.customer(case, pre_alert_depletion=share, hard_cap_depletion=capped)
         state = case["state"]
         if state["granted_total"]:
             bench.grant(name, "all", state["granted_total"], "top_up", OPEN)

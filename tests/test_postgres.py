@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 from zlib import crc32
 
@@ -221,7 +222,7 @@ def test_every_value_arrives_as_it_was_published(settings, query):
         (
             Decimal("12345678901234567890.123456789012"),
             datetime(2026, 1, 31, 12, 0, 0, 1),
-            '{"a": "x,\\"y\\"\n\\.\N{REPLACEMENT CHARACTER}"}',
+            '{"a": "x,\\"y\\"\n\\.␀0"}',
             True,
             2**62,
         ),
@@ -452,14 +453,178 @@ def test_roles_that_are_missing_or_would_see_too_much_stop_the_load(server, sett
             load(role, CONTRACTS)
 
 
+def test_texts_that_differ_differ_there_too(settings, query):
+    """NUL, what may stand for it, and what stands for that."""
+    ids = ["a\0", "a\N{REPLACEMENT CHARACTER}", "a␀", "a␀0", "a\0\0", "a␀\0", "a\0␀", "a\\0", "a␀␀"]
+    republish(
+        settings,
+        "invoices",
+        {
+            "invoice_id": ids,
+            "customer_id": ids,
+            "total": pa.array([Decimal(1)] * len(ids), pa.decimal128(18, 2)),
+        },
+    )
+    load(settings, [INVOICES])
+    found = [name for (name,) in query("select invoice_id from invoices")]
+    assert len(set(found)) == len(ids)
+    for name in ids:
+        spelled = name.replace("␀", "␀␀").replace("\0", "␀0")
+        assert query("select count(*) from invoices", "portal", customer=spelled) == [(1,)]
+
+
+def republish(settings: Settings, table: str, columns: dict[str, Any]) -> None:
+    folder = settings.published_dir / "current" / table
+    pq.write_table(pa.table(columns), folder / "part-0.parquet")
+
+
+def long(seed: int, size: int = 100_000) -> str:
+    """A text that no compression makes short."""
+    return "".join(Random(seed).choices("abcdefghijklmnopqrstuvwxyzäöü🙂", k=size))
+
+
+def publish_long_names(settings: Settings, ids: list[str], of_lines: list[str]) -> None:
+    money, micro = pa.decimal128(18, 2), pa.decimal128(38, 6)
+    republish(
+        settings,
+        "invoices",
+        {"invoice_id": ids, "customer_id": ids, "total": pa.array([Decimal(1)] * len(ids), money)},
+    )
+    republish(
+        settings,
+        "invoice_lines",
+        {
+            "line_id": [f"line {n}" for n in range(len(of_lines))],
+            "invoice_id": of_lines,
+            "customer_id": of_lines,
+            "amount": pa.array([Decimal(1)] * len(of_lines), money),
+            "our_cost": pa.array([None] * len(of_lines), micro),
+        },
+    )
+
+
+def test_very_long_names_load_and_their_keys_still_hold(settings, query):
+    """No index of the server's holds them, so the load looks through them itself."""
+    one, other = long(1), long(2)
+    publish_long_names(settings, [one, other], [one, one, None])
+    load(settings, CONTRACTS)
+    assert query("select invoice_id from invoices where invoice_id = '" + one + "'") == [(one,)]
+    assert query("select count(*) from invoice_lines", "portal", customer=one) == [(2,)]
+    publish_long_names(settings, [one, other, one], [one])
+    with pytest.raises(NotLoaded, match=r"invoices: 1 values of its key \(invoice_id\) stand"):
+        load(settings, CONTRACTS)
+    publish_long_names(settings, [one], [one, other])
+    with pytest.raises(NotLoaded, match="the invoice_id of 1 rows is not in invoices"):
+        load(settings, CONTRACTS)
+    assert query("select count(*) from invoices") == [(2,)]
+
+
+EXCESS = {
+    "default privileges": (
+        "alter default privileges for role publisher grant select on tables to billing_customer",
+        "alter default privileges for role publisher revoke select on tables from billing_customer",
+    ),
+    "default privileges of everybody": (
+        "alter default privileges for role publisher grant select on tables to public",
+        "alter default privileges for role publisher revoke select on tables from public",
+    ),
+    "a change": (
+        "alter default privileges for role publisher grant truncate on tables to billing_customer",
+        "alter default privileges for role publisher revoke truncate on tables from billing_customer",
+    ),
+    "a role that reads all": (
+        "grant pg_read_all_data to billing_customer",
+        "revoke pg_read_all_data from billing_customer",
+    ),
+    "a role that is asked for": (
+        "create role all_seeing in role pg_read_all_data; grant all_seeing to billing_customer; "
+        "alter role billing_customer noinherit",
+        "drop role all_seeing; alter role billing_customer inherit",
+    ),
+    "the owner": ("grant publisher to billing_customer", "revoke publisher from billing_customer"),
+    "a role that no row security binds": (
+        "create role unbound bypassrls; grant unbound to billing_customer",
+        "drop role unbound",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", EXCESS)
+def test_a_customer_that_could_read_more_stops_the_load(server, settings, query, how):
+    load(settings, CONTRACTS)
+    publish(settings, 2)
+    give, take = EXCESS[how]
+    with psycopg.connect(server, autocommit=True) as superuser:
+        superuser.execute(give)
+        try:
+            with pytest.raises(
+                NotLoaded, match=r"Role billing_customer could|role billing_customer:"
+            ):
+                load(settings, CONTRACTS)
+        finally:
+            superuser.execute(take)
+    assert query("select distinct total from invoices") == [(Decimal(1),)]
+    load(settings, CONTRACTS)
+
+
 def test_two_loads_at_once_do_not_meet(server, settings):
     load(settings, CONTRACTS)
-    with psycopg.connect(server) as other:
-        other.execute(
-            "select pg_advisory_xact_lock(hashtext(%s))", [settings.publish_postgres_schema]
-        )
+    schema = psycopg.sql.Identifier(f"{settings.publish_postgres_schema}_next")
+    with psycopg.connect(as_login(server, "publisher")) as other:
+        other.execute(psycopg.sql.SQL("create schema {}").format(schema))
         with pytest.raises(NotLoaded, match="Another run is loading"):
             load(settings, CONTRACTS)
+        other.rollback()
+        load(settings, CONTRACTS)
+        other.execute(psycopg.sql.SQL("create schema {}").format(schema))
+        other.commit()
+    with pytest.raises(NotLoaded, match=r"_next is there.*drop it"):
+        load(settings, CONTRACTS)
+
+
+def test_no_login_that_only_reads_can_keep_a_load_out(server, settings):
+    """Advisory locks are anybody's, and so are their numbers."""
+    load(settings, CONTRACTS)
+    schema = settings.publish_postgres_schema
+    with connected(server, settings, "portal") as reader:
+        reader.execute("select pg_advisory_lock(hashtext(%s))", [schema])
+        reader.execute("select pg_advisory_lock(hashtext(%s))", [f"{schema}_next"])
+        name = psycopg.sql.Identifier(f"{schema}_next")
+        reader.commit()
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute(psycopg.sql.SQL("create schema {}").format(name))
+        load(settings, CONTRACTS)
+
+
+@pytest.mark.parametrize(
+    ("url", "sslmode"),
+    [
+        ("postgresql://me:pw@db.example.com/books", "verify-full"),
+        ("postgresql://me:pw@10.0.0.7/books", "verify-full"),
+        ("postgresql://me:pw@127.0.0.1,db.example.com/books", "verify-full"),
+        ("postgresql://me:pw@/books", "verify-full"),
+        ("postgresql://me:pw@localhost.example.com/books?hostaddr=10.0.0.7", "verify-full"),
+        ("postgresql://me:pw@db.example.com/books?sslmode=require", "require"),
+        ("postgresql://me:pw@db.example.com/books?sslmode=disable", "disable"),
+        ("postgresql://me:pw@127.0.0.1:5432/books", None),
+        ("postgresql://me:pw@localhost/books", None),
+        ("postgresql://me:pw@[::1]/books", None),
+        ("postgresql://me:pw@/books?host=/run/postgresql", None),
+    ],
+)
+def test_a_server_elsewhere_is_spoken_to_over_tls(settings, monkeypatch, url, sslmode):
+    asked: list[dict[str, Any]] = []
+
+    def connect(**how: Any) -> None:
+        asked.append(how)
+        raise psycopg.OperationalError("no")
+
+    monkeypatch.setattr(psycopg, "connect", connect)
+    elsewhere = Settings(data_dir=settings.data_dir, publish_postgres_url=url)
+    with pytest.raises(NotLoaded):
+        load(elsewhere, CONTRACTS)
+    assert asked[0].get("sslmode") == sslmode
+    assert (asked[0]["user"], asked[0]["password"], asked[0]["dbname"]) == ("me", "pw", "books")
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from orchestration.landing.files import put_table
 from orchestration.parts import Column, Mart
 from orchestration.plan import BilledState
 from orchestration.publish import NotPublishable, marts_of, prepare_archive, publish
@@ -59,8 +62,20 @@ def settings(tmp_path: Path) -> Settings:
         columns = ", ".join(f"{name} {kind}" for name, kind in LINE.items())
         warehouse.execute(f"create table invoice_lines ({columns})")
         warehouse.execute(
-            "insert into invoice_lines (invoice_line_id, invoice_id, quantity, amount, status) "
-            "values ('a/1', 'a', 1, 12.34, 'final'), ('b/1', 'b', 1, 5.00, 'open')"
+            "insert into invoice_lines (invoice_line_id, invoice_id, customer_id, cycle_start, quantity, "
+            "amount, status) values ('a/1', 'a', 'acme', '2026-01-01', 1, 12.34, 'final'), "
+            "('b/1', 'b', 'acme', '2026-02-01', 1, 5.00, 'open')"
+        )
+        warehouse.execute(
+            "create table customers as select 'acme' customer_id, 'Acme' customer_name"
+        )
+        warehouse.execute(
+            "create table int_usage_costed as select 'acme' as customer_id, cycle_start, "
+            "cycle_start as usage_day, cycle_start as posting_date, 'c' as cluster, "
+            "'H100' as accelerator, 'llama' as model_family, is_dedicated, "
+            "60000000::hugeint as gpu_minutes_micro, 1200000::hugeint as busy_kwh_micro, "
+            "300000::hugeint as energy_cost_micro from (values (date '2026-01-01', false), "
+            "(date '2026-01-01', true), (date '2026-02-01', false)) as rows (cycle_start, is_dedicated)"
         )
     complete(settings)
     prepare_archive(settings)
@@ -165,6 +180,70 @@ def test_only_the_newest_publications_stay(settings):
     assert (settings.published_dir / "current").resolve() == kept[-1].resolve()
 
 
+class Clock:
+    """A clock that somebody turns."""
+
+    def __init__(self, *times: str) -> None:
+        self.times = list(times)
+
+    def now(self, zone):
+        return datetime.fromisoformat(self.times.pop(0)).replace(tzinfo=zone)
+
+
+def publications(settings: Settings) -> list[str]:
+    return sorted(path.name for path in (settings.published_dir / "publications").iterdir())
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_a_clock_that_was_set_back_removes_nothing_that_is_newer(settings, monkeypatch, kept):
+    settings = settings.apart(publications_kept=kept)
+    monkeypatch.setattr(
+        "orchestration.publish.datetime",
+        Clock("2026-02-01T02:30:00", "2026-02-02T02:30:00", "2019-01-01T00:00:00"),
+    )
+    runs = []
+    for run in ("one", "two", "three"):
+        path = publish(settings, MARTS, run).path
+        runs.append(path.resolve().name)
+        assert json.loads((path / "manifest.json").read_text(encoding="utf-8"))["run_id"] == run
+    assert publications(settings) == sorted(runs[-kept:])
+
+
+def test_publications_of_an_earlier_release_are_older_than_any_new_one(settings):
+    """Their names end in the time of a clock, which may have been ahead."""
+    folder = settings.published_dir / "publications"
+    for name in ("2026-01-30-20260131T023000000000", "2026-01-31-20990201T023000000000"):
+        (folder / name).mkdir(parents=True)
+    publish(settings, MARTS, "one")
+    assert len(publications(settings)) == 2
+    assert "2026-01-31-20990201T023000000000" in publications(settings)
+    new = (settings.published_dir / "current").resolve().name
+    assert new.endswith("-v000001")
+    assert publish(settings, MARTS, "two").path.resolve().name.endswith("-v000002")
+
+
+def test_what_current_points_to_is_never_removed(settings, monkeypatch):
+    """Also if something of a name that no release gives counts as newer."""
+    (settings.published_dir / "publications" / "kept by hand-v999999").mkdir(parents=True)
+    (settings.published_dir / "publications" / ".DS_Store").touch()
+    monkeypatch.setattr("orchestration.versions._place", lambda path: (-len(path.name), ""))
+    settings = settings.apart(publications_kept=1)
+    path = publish(settings, MARTS, "one").path
+    assert (path / "marts.duckdb").exists()
+
+
+def test_a_file_of_the_archive_is_never_replaced(settings, monkeypatch):
+    """Not even if books are published anew from nothing, at the very same time."""
+    monkeypatch.setattr(
+        "orchestration.publish.datetime", Clock("2026-02-01T02:30:00", "2026-02-01T02:30:00")
+    )
+    publish(settings, MARTS, "one")
+    shutil.rmtree(settings.published_dir)
+    change(settings, "update invoice_lines set invoice_id = 'c' where invoice_id = 'a'")
+    with pytest.raises(FileExistsError, match="no archived invoice is ever replaced"):
+        publish(settings, MARTS, "two")
+
+
 def test_a_failed_control_publishes_nothing(settings):
     before = publish(settings, MARTS, "one").path.resolve()
     change(settings, "update billing_controls set passed = false, actual = 2")
@@ -188,3 +267,43 @@ def test_a_final_invoice_is_archived_once_as_it_was(settings):
     archive = settings.archive_dir / "final_invoice_lines"
     archived = duckdb.sql(f"select invoice_id, amount from '{archive}/*.parquet'").fetchall()
     assert [(invoice, str(amount)) for invoice, amount in archived] == [("a", "12.34")]
+
+
+def test_what_a_final_invoice_rests_on_is_archived_with_it(settings):
+    """Its customer's name and the energy of its own usage, once, whatever becomes of them."""
+    publish(settings, MARTS, "one")
+    change(settings, "update customers set customer_name = 'Renamed'")
+    change(settings, "update int_usage_costed set energy_cost_micro = 999")
+    publish(settings, MARTS, "two")
+    archive = settings.archive_dir
+    assert duckdb.sql(f"from '{archive}/final_invoices/*.parquet'").fetchall() == [
+        ("a", "acme", "Acme")
+    ]
+    energy = duckdb.sql(
+        "select cycle_start::varchar, gpu_minutes::varchar, busy_kwh::varchar, energy_cost::varchar "
+        f"from '{archive}/final_energy/*.parquet'"
+    ).fetchall()
+    assert energy == [("2026-01-01", "60.000000", "1.200000", "0.300000")]
+
+
+def test_energy_archived_before_a_crash_is_not_archived_again(settings, monkeypatch):
+    """The lines are written last: what stands before them is found by the next publication."""
+    from orchestration import publish as module
+
+    written = []
+
+    def put(table, path):
+        if path.parent.name == "final_invoice_lines":
+            raise OSError("no space left")
+        written.append(path.parent.name)
+        put_table(table, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "put_table", put)
+        with pytest.raises(OSError, match="no space"):
+            publish(settings, MARTS, "one")
+    assert written == ["final_energy", "final_invoices"]
+    publish(settings, MARTS, "two")
+    for table in ("final_energy", "final_invoices", "final_invoice_lines"):
+        rows = duckdb.sql(f"from '{settings.archive_dir}/{table}/*.parquet'").fetchall()
+        assert len(rows) == 1, table

@@ -27,8 +27,9 @@ OTHERS = PROJECT_ROOT / ".venv" / "readers"
 """Where the readers are that the project does not run on: the dependency group of that name."""
 
 INTERNAL = {
-    *("billing_controls", "calendar", "gpu_minute_costs", "margin_daily", "margin_monthly"),
-    *("policy_actions", "rate_recommendations", "rejected_rows", "usage_conflicts"),
+    *("billing_controls", "calendar", "gpu_minute_costs", "margin_bridge", "margin_daily"),
+    *("margin_monthly", "deferred_rollforward", "policy_actions", "rate_recommendations"),
+    *("rejected_rows", "usage_conflicts", "waiting_usage"),
 }
 
 
@@ -173,7 +174,7 @@ def test_every_question_of_the_board_has_an_answer(published):
         found = {
             name: connection.sql(sql).to_arrow_table() for name, sql in board["queries"].items()
         }
-    for name in ("headline", "wallets", "accelerators", "running_out", "credit_weeks"):
+    for name in ("headline", "bridge", "wallets", "deferred", "accelerators", "credit_weeks"):
         assert found[name].num_rows, name
     for name, chart in board["charts"].items():
         asked = {chart.get(key) for key in ("x", "y", "color", "value")}

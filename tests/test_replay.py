@@ -33,9 +33,16 @@ from orchestration.replay.apart import (
     settings_apart,
 )
 from orchestration.replay.compare import TABLES, Billed, compare, read_comparison
+from orchestration.replay.history import import_history
 from orchestration.replay.page import page
 from orchestration.replay.pictures import pictures
-from orchestration.replay.scenario import ScenarioError, lay_over, plain_name, read_scenarios
+from orchestration.replay.scenario import (
+    Scenario,
+    ScenarioError,
+    lay_over,
+    plain_name,
+    read_scenarios,
+)
 from orchestration.replay.texts import markdown
 from orchestration.seeds import SeedError
 from orchestration.settings import PROJECT_ROOT, Settings
@@ -116,6 +123,73 @@ def test_history_is_named_after_the_end_of_its_address(url):
 def test_the_end_of_an_address_must_be_a_name():
     with pytest.raises(ScenarioError):
         plain_name("s3://")
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "round in circles", "nowhere", "pipe"])
+def test_a_scenario_is_not_read_from_outside_of_its_folder(tmp_path, kind):
+    """Whoever proposes a scenario could have the replay quote any file that it may read."""
+    secret = tmp_path / "secret" / "credit_rates.csv"
+    secret.parent.mkdir()
+    secret.write_text("root:s3cr3t\n", encoding="utf-8")
+    folder = scenario(tmp_path / "sly", "price_tiers")
+    seed = folder / "catalog" / "credit_rates.csv"
+    if kind == "folder":
+        shutil.rmtree(folder / "catalog")
+        seed.parent.symlink_to(secret.parent)
+    elif kind == "pipe":
+        os.mkfifo(seed)
+    else:
+        seed.symlink_to({"file": secret, "nowhere": tmp_path / "no"}.get(kind, seed))
+    with pytest.raises(
+        ScenarioError, match=r"catalog/credit_rates\.csv is no file in that"
+    ) as found:
+        read_scenarios([folder])
+    assert "s3cr3t" not in str(found.value)
+    # Also if it was put there after it was looked at.
+    with pytest.raises(ScenarioError, match="is no file in that folder"):
+        lay_over(SEEDS, Scenario("sly", folder), tmp_path / "out")
+
+
+def test_a_link_within_a_scenario_is_followed(tmp_path):
+    folder = scenario(tmp_path / "dear", old="H100,*,5.0", new="H100,*,9.0")
+    (folder / "catalog" / "credit_rates.csv").rename(folder / "rates")
+    (folder / "catalog" / "credit_rates.csv").symlink_to(folder / "rates")
+    (tmp_path / "link").symlink_to(folder)
+    [found] = read_scenarios([tmp_path / "link"])
+    lay_over(SEEDS, found, tmp_path / "out")
+    assert "H100,*,9.0" in (tmp_path / "out/catalog/credit_rates.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        "{data}",
+        "{data}/staging/old",
+        "{data}/staging/../staging/old/usage",
+        "file://{data}/x",
+        "{link}",
+    ],
+)
+def test_the_books_are_no_history_of_their_own(tmp_path, history):
+    """An import begins by removing the earlier one of its name."""
+    data = tmp_path / "data"
+    kept = data / "staging" / "old" / "usage" / "usage_2026-01-05.jsonl"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    (tmp_path / "old").symlink_to(data / "staging" / "old")
+    asked = history.format(data=data, link=tmp_path / "old")
+    with pytest.raises(ScenarioError, match="where the job keeps its own books"):
+        import_history(Settings(data_dir=data), asked, FIRST, LAST)
+    assert kept.exists()
+
+
+def test_books_of_an_import_are_not_written_through_a_link(tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "data" / "staging").mkdir(parents=True)
+    (tmp_path / "data" / "staging" / "old").symlink_to(tmp_path / "old")
+    with pytest.raises(ScenarioError, match="is a link"):
+        import_history(Settings(data_dir=tmp_path / "data"), str(tmp_path / "old"), FIRST, LAST)
+    assert list((tmp_path / "old").iterdir()) == []
 
 
 # --- what is read of the books ------------------------------------------------------------------

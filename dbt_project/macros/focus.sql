@@ -2,7 +2,7 @@
 
 {#- The part of `total` that falls on `units` of `whole`, rounded once; nothing of a whole without units. -#}
 {% macro share_of(total, units, whole) -%}
-coalesce({{ divide_rounded(wide(total) ~ ' * (' ~ units ~ ')', 'nullif(' ~ whole ~ ', 0)', wide_type()) }}, 0)
+coalesce({{ multiply_divide(total, units, 'nullif(' ~ whole ~ ', 0)') }}, 0)
 {%- endmacro %}
 
 {#-
@@ -16,8 +16,19 @@ coalesce({{ divide_rounded(wide(total) ~ ' * (' ~ units ~ ')', 'nullif(' ~ whole
 {#- Readable id of the charge for part `part` of a row of usage; `usage` is the row's alias, `part` a text. -#}
 {% macro usage_charge_id(usage, part) -%}
 {{ usage }}.customer_id || '/' || cast({{ usage }}.posting_date as varchar(10)) || '/usage/'
-|| cast({{ usage }}.usage_day as varchar(10)) || '/' || {{ usage }}.cluster || '/' || {{ usage }}.accelerator
-|| '/' || {{ usage }}.model_family || '/' || {{ part }}
+|| cast({{ usage }}.usage_day as varchar(10)) || '/' || {{ usage_id_parts(usage) }} || '/' || {{ part }}
+{%- endmacro %}
+
+{#-
+    For the tests of the mart: whether a quantity at a unit price is a cost, to a billionth of it; a charge
+    without a unit price costs what it bills. In integers, since a product of two such decimals may not fit.
+-#}
+{% macro is_price_of(quantity, unit_price, cost) -%}
+(
+    abs(coalesce({{ multiply_divide(scaled(unit_price, 15), scaled(quantity, 12), wide("'1000000000000000'")) }},
+        {{ scaled('BilledCost', 12) }}) - {{ scaled(cost, 12) }})
+    <= greatest({{ int_div('abs(' ~ scaled(cost, 12) ~ ')', '1000000000') }}, 1000)
+)
 {%- endmacro %}
 
 {#- {"name": "value"} as text, the value escaped by the engine; NULL for NULL. -#}

@@ -5,7 +5,7 @@
     dbt-spark would put every value into an INSERT, by its own idea of quotes and numbers.
 -#}
 {% macro duckdb__load_csv_rows(model, agate_table) %}
-    {%- set path = adapter.get_seed_file_path(model) | replace("'", "''") -%}
+    {%- set path = literal_path(adapter.get_seed_file_path(model)) -%}
     {%- set sql -%}
         copy {{ this.render() }} from '{{ path }}' (
             format csv,

@@ -9,11 +9,10 @@
       __rebuilt_from__    first day of the first of them
 -#}
 {% macro get_where_subquery(relation) -%}
-    {%- set plan = env_var('DATA_DIR', '../data') ~ '/landing/run/' -%}
     {%- set cycles = relation.incorporate(path={'identifier': 'int_touched_cycles'}) if execute else relation -%}
     {%- set where = (config.get('where') or '')
-        | replace('__rebuilt_days__', 'select usage_day from ' ~ raw_parquet(plan ~ 'days.parquet'))
-        | replace('__ledger_from__', '(select ledger_from from ' ~ raw_parquet(plan ~ 'settings.parquet') ~ ')')
+        | replace('__rebuilt_days__', 'select usage_day from ' ~ raw_parquet('landing/run/days.parquet'))
+        | replace('__ledger_from__', '(select ledger_from from ' ~ raw_parquet('landing/run/settings.parquet') ~ ')')
         | replace('__rebuilt_cycles__', 'select cycle_start from ' ~ cycles)
         | replace('__rebuilt_from__', '(select min(cycle_start) from ' ~ cycles ~ ')') -%}
     {%- if where -%}

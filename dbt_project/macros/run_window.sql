@@ -8,12 +8,16 @@
 {#- Files of the landing area (or the archive), by their source name; the source() call keeps the lineage. -#}
 {% macro landed(name, area='landing') -%}
     {%- set table = source(area, name) -%}
-    {{- raw_parquet(env_var('DATA_DIR', '../data') ~ '/' ~ area ~ '/' ~ table.identifier) -}}
+    {{- raw_parquet(area ~ '/' ~ table.identifier) -}}
 {%- endmacro %}
 
+{#- Files by their path below DATA_DIR, which may hold * for any name; what DATA_DIR is called is never a pattern. -#}
 {% macro raw_parquet(path) %}{{ return(adapter.dispatch('raw_parquet')(path)) }}{% endmacro %}
-{% macro default__raw_parquet(path) %}read_parquet('{{ path | replace("'", "''") }}', hive_partitioning = {{ '=' in path }}, union_by_name = false){% endmacro %}
-{% macro spark__raw_parquet(path) %}parquet.`{{ path | replace("`", "``") }}`{% endmacro %}
+{% macro default__raw_parquet(path) %}read_parquet('{{ literal_path(env_var('DATA_DIR', '../data')) ~ '/' ~ path }}', hive_partitioning = false, union_by_name = false){% endmacro %}
+{% macro spark__raw_parquet(path) %}parquet.`{{ (env_var('DATA_DIR', '../data') ~ '/' ~ path) | replace("`", "``") }}`{% endmacro %}
+
+{#- A path in a SQL text of DuckDB, where it would read a pattern: itself and nothing else. -#}
+{% macro literal_path(path) %}{{ return(path | replace("[", "[[]") | replace("*", "[*]") | replace("?", "[?]") | replace("'", "''")) }}{% endmacro %}
 
 {#-
     Landed usage of the days in a list of the plan (run_days, run_neighbour_days). Only their folders are
@@ -23,7 +27,7 @@
     {{- return(adapter.dispatch('landed_usage')(source('landing', 'usage_events'), days)) -}}
 {%- endmacro %}
 {% macro default__landed_usage(table, days) -%}
-    {%- set everything = env_var('DATA_DIR', '../data') ~ '/landing/' ~ table.identifier -%}
+    {%- set place = literal_path(env_var('DATA_DIR', '../data')) ~ '/landing/' -%}
     {#-
         The last day first: most rows are of it, and DuckDB takes the first file's rows for a measure of
         all when it chooses which side of a join to keep in memory.
@@ -39,7 +43,7 @@
     {%- if '1970-01-01' not in listed -%}{%- do listed.append('1970-01-01') -%}{%- endif -%}
     read_parquet([
     {%- for day in listed -%}
-        '{{ everything | replace("'", "''") | replace('/usage/*/', '/usage/usage_day=' ~ day ~ '/') }}'
+        '{{ place ~ table.identifier | replace('usage/*/', 'usage/usage_day=' ~ day ~ '/') }}'
         {{- ', ' if not loop.last -}}
     {%- endfor -%}
     ], hive_partitioning = false, union_by_name = false)

@@ -51,7 +51,11 @@ def main() -> None:
         return
     die_with_parent()
     # One dbt at a time: that of a killed run may still be on its way out.
-    alone = os.open(os.path.join(os.environ["DATA_DIR"], "dbt.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    alone = os.open(
+        os.path.join(os.environ["DATA_DIR"], "dbt.lock"),
+        os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW,
+        0o600,
+    )
     fcntl.flock(alone, fcntl.LOCK_EX)
     # Nearly all that dbt makes lives until it ends, so looking for garbage hardly finds any.
     gc.set_threshold(50_000)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -11,6 +13,29 @@ def is_safe(url: str) -> bool:
     """Whether a URL is https, or http on the loopback interface."""
     parts = urlsplit(url)
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+
+
+def is_on_this_machine(url: str) -> bool:
+    """Whether a URL names this machine itself; no proxy stands between it and us."""
+    return is_loopback(urlsplit(url).hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or address, is this machine itself."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def spare_this_machine() -> None:
+    """Tell libraries that read the environment's proxies to use none for this machine."""
+    for name in ("no_proxy", "NO_PROXY"):
+        listed = [host.strip() for host in os.environ.get(name, "").split(",") if host.strip()]
+        # The small name wins where both are there; a lone * is all hosts already.
+        if listed != ["*"] and (listed or name == "NO_PROXY"):
+            missing = [h for h in (*LOOPBACK, "127.0.0.0/8") if h not in listed]
+            os.environ[name] = ",".join([*listed, *missing])
 
 
 def problem_with(url: str) -> str | None:

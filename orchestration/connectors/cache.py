@@ -95,7 +95,7 @@ class Cache:
         if not days:
             return
         (self._folder / zone).mkdir(parents=True, exist_ok=True)
-        with FileLock(self._folder / ".lock", timeout=_LOCK_SECONDS):
+        with FileLock(self._folder / ".lock", timeout=_LOCK_SECONDS, mode=0o600):
             for day, new in days.items():
                 self._put_day(zone, day, new)
 

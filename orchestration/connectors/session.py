@@ -17,7 +17,7 @@ import requests
 from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError
 from urllib3.util.retry import Retry
 
-from orchestration.connectors.addresses import is_safe
+from orchestration.connectors.addresses import is_on_this_machine, is_safe
 from orchestration.exchange import Exchange, OutOfTime, WatchedAdapter
 
 RETRIES = 5
@@ -76,8 +76,9 @@ class _Retry(Retry):
 class _Adapter(WatchedAdapter):
     """Sends a request with retries and timeouts, and reads its answer within the limits."""
 
-    def __init__(self, answer_bytes: int, retry: _Retry) -> None:
+    def __init__(self, answer_bytes: int, answer_seconds: float | None, retry: _Retry) -> None:
         self._answer_bytes = answer_bytes
+        self._answer_seconds = answer_seconds
         self._retry = retry
         super().__init__(max_retries=retry)
 
@@ -86,14 +87,16 @@ class _Adapter(WatchedAdapter):
 
         Raises:
             Busy: 429 or 5xx until the last try.
-            TooMuch: the answer goes beyond ANSWER_BYTES or ANSWER_SECONDS.
+            TooMuch: the answer goes beyond the session's bytes or seconds.
         """
         if not is_safe(request.url or ""):
             raise requests.exceptions.InvalidSchema("only https is spoken")
         how |= {"stream": True, "timeout": how.get("timeout") or (CONNECT_SECONDS, READ_SECONDS)}
+        if is_on_this_machine(request.url or ""):
+            how["proxies"] = {}
         repeats = request.method in (self._retry.allowed_methods or ())
         for tries_left in (1, 0) if repeats else (0,):
-            with Exchange(ANSWER_SECONDS) as exchange:
+            with Exchange(self._answer_seconds or ANSWER_SECONDS) as exchange:
                 try:
                     response = super().send(request, **how)
                 except OutOfTime:
@@ -148,6 +151,8 @@ class PoliteSession(requests.Session):
         follow_redirects: only for a service that gets no token; a redirect could take it along.
         backoff_seconds: the first wait; each further one is twice as long, plus a random part.
         answer_bytes: the largest answer that is read, unpacked.
+        answer_seconds: how long one try may take, from the request to the last byte of its answer;
+            ANSWER_SECONDS if None.
         retries: how often a request is sent again.
         longest_wait_seconds: no back-off and no Retry-After makes a request wait longer.
         repeats_posts: only for a service that acts once on a POST that it gets twice.
@@ -159,6 +164,7 @@ class PoliteSession(requests.Session):
         follow_redirects: bool = False,
         backoff_seconds: float = 1.0,
         answer_bytes: int = ANSWER_BYTES,
+        answer_seconds: float | None = None,
         retries: int = RETRIES,
         longest_wait_seconds: int = LONGEST_WAIT_SECONDS,
         repeats_posts: bool = False,
@@ -167,6 +173,7 @@ class PoliteSession(requests.Session):
         self.max_redirects = 5 if follow_redirects else 0
         adapter = _Adapter(
             answer_bytes,
+            answer_seconds,
             _Retry(
                 total=retries,
                 allowed_methods=Retry.DEFAULT_ALLOWED_METHODS

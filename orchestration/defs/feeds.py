@@ -29,6 +29,7 @@ from orchestration.landing import (
 )
 from orchestration.partitions import delivery_day
 from orchestration.quality.holds import hold
+from orchestration.quality.wanted import needed_feeds
 from orchestration.sources import FoundUsage
 from orchestration.usagebox import reconciliation
 from orchestration.usagebox.source import usage_source
@@ -206,7 +207,12 @@ def _price_feed(
             source = price_source(settings, live, days[0], days[-1])
             with writer_lock(settings):
                 prepare_landing(settings.landing_dir)
-                delivery = land(source, settings.landing_dir, max_bytes=settings.max_delivery_bytes)
+                delivery = land(
+                    source,
+                    settings.landing_dir,
+                    max_bytes=settings.max_delivery_bytes,
+                    needed=needed_feeds(settings.seeds_dir, settings.reporting_currency),
+                )
             yield dg.MaterializeResult(
                 metadata={
                     "dagster/row_count": delivery.landed_rows,

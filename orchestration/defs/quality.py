@@ -14,6 +14,7 @@ from orchestration.plan import make_plan
 from orchestration.quality.data_docs import markdown_table, outcome
 from orchestration.quality.suites import CHECKS, FEEDS, suite
 from orchestration.quality.verdicts import Verdict, judge_feeds
+from orchestration.seeds import BookDays, check_seeds
 from orchestration.warehouse import writer_lock
 
 SPECS = [
@@ -38,6 +39,9 @@ def feed_gates(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheck
         has_days = context.has_partition_key or context.has_partition_key_range
         days = asked_days(context) if has_days else landed_days(settings.landing_dir)[-1:]
         plan = make_plan(settings, days[0], days[-1]) if days else None
+        if plan:
+            # Before anything is judged: what is wrong with the seeds is said in one answer.
+            check_seeds(settings.seeds_dir, BookDays(plan.books_open_on, plan.last_day))
         verdicts = judge_feeds(settings, [f for f in FEEDS if f in landed], plan) if plan else []
     by_feed = {verdict.feed: verdict for verdict in verdicts}
     for key in asked:

@@ -15,6 +15,7 @@ from orchestration.sources import FeedProblem, FolderSource
 _TELLING = {
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
     dg.DagsterEventType.ASSET_MATERIALIZATION,
+    dg.DagsterEventType.STEP_START,
     dg.DagsterEventType.STEP_FAILURE,
     dg.DagsterEventType.RUN_FAILURE,
 }
@@ -57,7 +58,7 @@ def failed_run_notification(context: dg.RunFailureSensorContext) -> None:
     events = [record.dagster_event for record in records if record.dagster_event]
     notify(
         settings,
-        failed_run(run.run_id, run.tags, events),
+        failed_run(run.run_id, run.tags, events, settings.published_dir),
         log=context.log.error,
         warn=context.log.warning,
     )

@@ -17,6 +17,7 @@ from orchestration.dbt import clear_old_targets, dbt_project, settings
 from orchestration.defs.feeds import asked_days
 from orchestration.instance import WRITER_POOL
 from orchestration.partitions import delivery_day
+from orchestration.seeds import SeedError
 from orchestration.warehouse import failed_controls
 
 # Of as many billings what dbt compiled and said stays, to be looked up; tens of megabytes each.
@@ -49,7 +50,7 @@ def billing_models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> It
                     built += 1
                     if built % 10 == 0:
                         context.log.info(f"{built} of {len(context.selected_asset_keys)} tables")
-    except NothingToBill as reason:
+    except (NothingToBill, SeedError) as reason:
         raise dg.Failure(str(reason), allow_retries=False) from None
     except DagsterDbtCliRuntimeError as error:
         failed = failed_controls(settings)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pyarrow.dataset as ds
-from filelock import FileLock, Timeout
 
 from orchestration.landing.files import make_folder, put_text
+from orchestration.locks import LockBusy, owners_lock
 from orchestration.settings import Settings
 
 PATIENCE_SECONDS = 600
@@ -64,20 +64,20 @@ def one_at_a_time(settings: Settings, kind: str) -> Iterator[None]:
     """Let one run at a time deliver; the operating system frees it if that run dies.
 
     Raises:
-        DeliveryBusy: another run still delivers after ten minutes.
+        DeliveryBusy: another run still delivers after ten minutes, or the lock's file is not this
+            user's alone.
     """
     make_folder(settings.delivery_dir)
-    lock = FileLock(settings.delivery_dir / f"{kind}.lock", timeout=PATIENCE_SECONDS)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise DeliveryBusy(
-            f"Another run has been delivering {kind} for ten minutes; wait for it to end"
-        ) from None
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(
+                owners_lock(settings.delivery_dir / f"{kind}.lock", PATIENCE_SECONDS)
+            )
+        except LockBusy as busy:
+            raise DeliveryBusy(
+                f"{kind} cannot be delivered: {busy}. If it is another run, wait for it to end"
+            ) from None
         yield
-    finally:
-        lock.release()
 
 
 def first_day(

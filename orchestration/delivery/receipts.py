@@ -21,10 +21,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-from filelock import FileLock
 
 from orchestration.landing.files import make_folder, put_table, remove, sync_folder
+from orchestration.locks import owners_lock
 from orchestration.settings import Settings
+
+# To fold a journal takes seconds.
+_PATIENCE_SECONDS = 600
 
 Row = Mapping[str, Any]
 
@@ -126,7 +129,7 @@ class Receipts:
         """
         if not any(self.folder.glob("*.jsonl")):
             return
-        with FileLock(self.folder / ".lock"):
+        with owners_lock(self.folder / ".lock", _PATIENCE_SECONDS):
             for path in sorted(self.folder.glob("*.jsonl")):
                 last = {tuple(row[name] for name in self.key): row for row in _read(path)}
                 if last:

@@ -34,6 +34,9 @@ RUN_SECONDS = 1800
 _RETRIES = 4
 _LONGEST_WAIT_SECONDS = 30
 _TIMEOUT_SECONDS = (5, 20)
+# Only the status counts, and what is wrong in a few words.
+_ANSWER_BYTES = 1 << 20
+_PROBLEM_BYTES = 64 << 10
 _DETAIL_CHARACTERS = 200
 # Printable ASCII but the escape itself: an id that holds nothing else is its own key.
 _PLAIN = "!#$&'()*+,/:;=?@[]"
@@ -76,7 +79,7 @@ class Receiver:
         secrets: what no log and no report may hold: tokens, and URLs that are as good as one.
         auth: adds to a request what proves where it comes from.
         backoff_seconds: the first wait before a retry.
-        timeout_seconds: to connect, and between two bytes of the answer.
+        timeout_seconds: to connect, and to wait for the next bytes; a whole try may take twice as long.
     """
 
     def __init__(
@@ -95,12 +98,18 @@ class Receiver:
             retries=_RETRIES,
             longest_wait_seconds=_LONGEST_WAIT_SECONDS,
             backoff_seconds=backoff_seconds,
+            answer_bytes=_ANSWER_BYTES,
+            # One that says nothing is asked again; one that drips has twice as long, once.
+            answer_seconds=2 * timeout_seconds[1],
             repeats_posts=True,
         )
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def post(self, request: Request) -> Answer:
-        """Send a request, with retries, and say what became of it. Never raises for the receiver."""
+        """Send a request, with retries, and say what became of it.
+
+        Never raises for the receiver: whatever it answers is its own affair, and nobody else's.
+        """
         try:
             response = self._session.post(
                 request.url,
@@ -113,6 +122,12 @@ class Receiver:
             return Answer(Outcome.REFUSED, "the service redirects to another address", True)
         except requests.RequestException as error:
             return Answer(Outcome.UNANSWERED, in_words(error)[0])
+        except Exception as error:
+            # A header that the HTTP libraries cannot read raises whatever it raises in them. Its text
+            # may hold anything, so only its kind is said.
+            return Answer(
+                Outcome.UNANSWERED, f"the answer cannot be understood ({type(error).__name__})"
+            )
         status = response.status_code
         detail = f"status {status}{self._problem(response)}"
         if 200 <= status < 300:
@@ -136,11 +151,15 @@ class Receiver:
         """What the receiver says in the standard form (RFC 9457); nothing else of it is repeated."""
         if not response.headers.get("Content-Type", "").startswith("application/problem+json"):
             return ""
-        try:
-            said = response.json()
-            text = str(said.get("detail") or said.get("title") or "")
-        except (requests.exceptions.InvalidJSONError, AttributeError):
+        if len(response.content) > _PROBLEM_BYTES:
             return ""
+        try:
+            said = json.loads(response.content.decode("utf-8", "replace"))
+        # No JSON, numbers of more digits than Python reads, or nested deeper than it goes.
+        except (ValueError, RecursionError):
+            return ""
+        words = [said.get("detail"), said.get("title")] if isinstance(said, dict) else []
+        text = next((word for word in words if isinstance(word, str) and word), "")
         for secret in self._secrets:
             text = text.replace(secret, "***")
         printable = "".join(letter if letter.isprintable() else " " for letter in text)

@@ -77,5 +77,5 @@ def read_gauges(settings: Settings) -> list[Gauge]:
 
 
 def version_name(as_of: date | None) -> str:
-    """The name of a set: its day, and when it was made, which orders the sets."""
+    """How the name of a set begins: its day, and when it was made."""
     return f"{as_of or 'empty'}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"

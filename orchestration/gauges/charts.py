@@ -150,33 +150,36 @@ class _Plot:
 def burn_down(gauge: Gauge, size: Size) -> Drawing | None:
     """What was left at the end of each day, and how it goes on at the pace of the last week.
 
+    A day's point is what depletion is measured with; what expired at its end is a mark below it.
+
     Returns:
         None when nothing was ever left to draw.
     """
-    if not any(day.closing for day in gauge.days):
+    if not any(day.before_expiry for day in gauge.days):
         return None
     first, today = gauge.days[0].date, len(gauge.days) - 1
     ahead = (_horizon(gauge) - gauge.as_of).days
-    top = max(float(day.closing) for day in gauge.days)
+    top = max(float(day.before_expiry) for day in gauge.days)
     drawing = Drawing(size)
     plot = _Plot(drawing, max(today + ahead, 1), 0.0, top * 1.06)
     plot.figures()
     plot.days(first)
-    history = [(float(number), float(day.closing)) for number, day in enumerate(gauge.days)]
+    history = [(float(number), float(day.before_expiry)) for number, day in enumerate(gauge.days)]
     drawing.add("path", "area", d=f"M{plot.path([*history, (today, 0.0), (0.0, 0.0)])}Z")
     drawing.add("path", "line", d=f"M{plot.path(history)}")
+    _expiries(gauge, drawing, plot)
     paces = gauge.projected_range
     if ahead and paces:
         slow = _falling(gauge.balance, paces.slowest_daily, today, ahead)
         fast = _falling(gauge.balance, paces.fastest_daily, today, ahead)
         drawing.add("path", "band", d=f"M{plot.path([*slow, *fast[::-1]])}Z")
-    if ahead and (paces or gauge.mean_daily_burn > 0):
-        falling = _falling(gauge.balance, gauge.mean_daily_burn, today, ahead)
+    if ahead and (paces or gauge.mean_daily_use > 0):
+        falling = _falling(gauge.balance, gauge.mean_daily_use, today, ahead)
         # Down to the day on which nothing is left, and not along the bottom from there.
         gone = next((number for number, (_, left) in enumerate(falling) if left <= 0), ahead)
         drawing.add("path", "ahead", d=f"M{plot.path(falling[: gone + 1])}")
-        if gauge.projected_depletion_date:
-            day = (gauge.projected_depletion_date - first).days
+        if gauge.used_up_on:
+            day = (gauge.used_up_on - first).days
             if day <= today + ahead:
                 drawing.add("circle", "dot", cx=plot.x(day), cy=plot.y(0.0), r=5.0)
     if gauge.capacity > 0:
@@ -214,11 +217,34 @@ def use_by_day(gauge: Gauge, size: Size) -> Drawing | None:
     plot.days(first, shift=0.5)
     for day, number, start, end in bars:
         _bar(drawing, plot, (day + 0.08, day + 0.92), (start, end), f"k{number}")
+    if low < 0:
+        _name_of_the_lowest(gauge, drawing, plot, levels, first)
     cycle = (gauge.cycle_start - first).days
     if cycle > 0:
         x = plot.x(cycle)
         drawing.add("line", "cycle", x1=x, x2=x, y1=plot.top, y2=plot.bottom)
     return drawing
+
+
+def _name_of_the_lowest(
+    gauge: Gauge,
+    drawing: Drawing,
+    plot: _Plot,
+    levels: Mapping[tuple[int, bool], float],
+    first: date,
+) -> None:
+    """Says at the lowest bar what bars below zero are."""
+    place, _ = min(levels, key=lambda key: levels[key])
+    moment = first + timedelta(days=place)
+    refunded = any(day.refunded > 0 for day in gauge.days if day.date == moment)
+    late = 2 * place > WINDOW_DAYS
+    drawing.label(
+        plot.x(place if late else place + 1) + (-4 if late else 4),
+        plot.y(levels[place, False]),
+        "refund" if refunded else "correction",
+        "name",
+        "end" if late else "start",
+    )
 
 
 def series_of(use_days: Iterable[UseDay]) -> list[Series]:
@@ -267,9 +293,9 @@ def _horizon(gauge: Gauge) -> date:
     if gauge.last_expiry_on:
         ends.append(gauge.last_expiry_on)
     paces = gauge.projected_range
-    if gauge.projected_depletion_date and (paces is None or paces.latest):
-        latest = paces.latest if paces and paces.latest else gauge.projected_depletion_date
-        ends.append(max(latest, gauge.projected_depletion_date) + timedelta(days=1))
+    if gauge.used_up_on and (paces is None or paces.latest):
+        latest = paces.latest if paces and paces.latest else gauge.used_up_on
+        ends.append(max(latest, gauge.used_up_on) + timedelta(days=1))
     return max(min(ends), gauge.as_of + timedelta(days=1))
 
 
@@ -278,6 +304,18 @@ def _falling(balance: Decimal, daily: Decimal, today: int, ahead: int) -> list[t
     return [
         (today + day, float(max(balance - daily * day, Decimal(0)))) for day in range(ahead + 1)
     ]
+
+
+def _expiries(gauge: Gauge, drawing: Drawing, plot: _Plot) -> None:
+    """From what was there down to what was left, and a cross, where credits expired."""
+    arm = 0.35 * drawing.size.font
+    for number, day in enumerate(gauge.days):
+        if day.expired <= 0:
+            continue
+        x, y = plot.x(number), plot.y(float(day.before_expiry - day.expired))
+        drawing.add("line", "lost", x1=x, x2=x, y1=plot.y(float(day.before_expiry)), y2=y)
+        cross = f"M{x - arm:.1f} {y - arm:.1f}l{2 * arm:.1f} {2 * arm:.1f}m0 {-2 * arm:.1f}"
+        drawing.add("path", "cross", d=f"{cross}l{-2 * arm:.1f} {2 * arm:.1f}")
 
 
 def _threshold_lines(gauge: Gauge, drawing: Drawing, plot: _Plot, end: int) -> None:

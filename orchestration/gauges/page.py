@@ -62,6 +62,11 @@ def gauge_page(gauge: Gauge) -> str:
         badge=words.BADGES[gauge.state],
         notice=words.notice(gauge),
         range_words=words.range_words(gauge),
+        pace_words=words.pace_words(gauge),
+        coming_words=words.coming_words(gauge),
+        refund_words=words.refund_words(gauge),
+        expiry_words=words.expiry_words(gauge),
+        threshold_words={t.kind: words.threshold_words(gauge, t) for t in gauge.thresholds},
         expiring_words=words.expiring_words(gauge),
         range_method=words.range_method(gauge),
         burn_down_words=words.burn_down_words(gauge) if gauge.days else "",
@@ -142,7 +147,7 @@ def _places(value: Decimal) -> Decimal:
 
 
 def _renewable(site: Site) -> str:
-    if site.renewable_kwh is None or site.kwh_with_share <= 0:
+    if site.renewable_kwh is None or not site.kwh_with_share:
         return "not known"
     return words.percent(site.renewable_kwh / site.kwh_with_share)
 
@@ -172,6 +177,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "amount": words.amount,
         "percent": words.percent,
+        "rate": words.rate,
         "day": words.day,
         "instant": words.instant,
         "plain": words.plain,

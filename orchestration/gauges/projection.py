@@ -39,7 +39,7 @@ class PaceRange:
 
 def pace_range(
     daily_use: Sequence[int],
-    week_burned: int,
+    week_used: int,
     balance: int,
     as_of: date,
     last_expiry: date | None,
@@ -47,12 +47,12 @@ def pace_range(
     """The range of the projection, from how much the pace of a week varied.
 
     The paces are the sums of every seven days in a row of the history. Of k of them, the slower
-    one is at rank ceil(k/10) and the faster one at rank ceil(9k/10). The last week's burn, on which
-    the projected date rests, always lies within.
+    one is at rank ceil(k/10) and the faster one at rank ceil(9k/10). The last week's pace always
+    lies within.
 
     Args:
         daily_use: micro-credits burned and beyond the wallet on each of the last days, oldest first.
-        week_burned: micro-credits burned in the last seven days, overage not.
+        week_used: micro-credits used in the last seven days.
         balance: micro-credits in the wallet.
         as_of: the last of these days.
         last_expiry: the last day on which any of the credits can burn; None if some never expire.
@@ -64,16 +64,16 @@ def pace_range(
         return None
     weeks = sorted(sum(week) for week in _windows(daily_use))
     count = len(weeks)
-    slowest = min(weeks[_ceil(count, 10) - 1], week_burned)
-    fastest = max(weeks[_ceil(9 * count, 10) - 1], week_burned)
+    slowest = min(weeks[_ceil(count, 10) - 1], week_used)
+    fastest = max(weeks[_ceil(9 * count, 10) - 1], week_used)
     if fastest <= 0:
         return None
     return PaceRange(
         days=len(daily_use),
         slowest=slowest,
         fastest=fastest,
-        earliest=_runs_dry(balance, fastest, as_of, last_expiry),
-        latest=_runs_dry(balance, slowest, as_of, last_expiry),
+        earliest=runs_dry(balance, fastest, as_of, last_expiry),
+        latest=runs_dry(balance, slowest, as_of, last_expiry),
     )
 
 
@@ -92,14 +92,12 @@ class Unused:
     runs_dry_on: date | None
 
 
-def unused(
-    grants: Sequence[tuple[int, date | None]], week_burned: int, as_of: date
-) -> Unused | None:
+def unused(grants: Sequence[tuple[int, date | None]], week_used: int, as_of: date) -> Unused | None:
     """Follow the grants in burning order, day after day at the pace of a week.
 
     Args:
         grants: micro-credits that are left of each, and the last day on which they can burn.
-        week_burned: micro-credits burned in the last seven days.
+        week_used: micro-credits used in the last seven days.
         as_of: the day the grants are of.
 
     Returns:
@@ -109,7 +107,7 @@ def unused(
     left = [remaining * WEEK for remaining, _ in grants]
     lost, first_on, today = 0, None, as_of
     for expiry in sorted({expires_on for _, expires_on in grants if expires_on}):
-        burn = week_burned * (expiry - today).days
+        burn = week_used * (expiry - today).days
         if burn >= sum(left):
             break
         for place, remaining in enumerate(left):
@@ -124,8 +122,8 @@ def unused(
         today = expiry
     if first_on is None:
         return None
-    days = sum(left) // week_burned if week_burned else 0
-    lasting = bool(sum(left)) and not week_burned
+    days = sum(left) // week_used if week_used else 0
+    lasting = bool(sum(left)) and not week_used
     return Unused(
         credits=lost // WEEK,
         first_on=first_on,
@@ -144,8 +142,18 @@ def reached_on(missing: int, week: int, as_of: date) -> date | None:
     return as_of + timedelta(days=min(_ceil(missing * WEEK, week), _FAR))
 
 
-def _runs_dry(balance: int, week: int, as_of: date, last_expiry: date | None) -> date | None:
-    """As fuel_gauges projects it: the day after the last one that the balance covers whole."""
+def runs_dry(balance: int, week: int, as_of: date, last_expiry: date | None) -> date | None:
+    """The first day without credits at a pace, as fuel_gauges projects it.
+
+    Args:
+        balance: micro-credits in the wallet.
+        week: micro-credits used in a week.
+        as_of: the day the balance is of.
+        last_expiry: the last day on which any of the credits can burn; None if some never expire.
+
+    Returns:
+        None when nothing is used, or the credits expire before.
+    """
     if week <= 0:
         return None
     day = as_of + timedelta(days=1 + min(balance * WEEK // week, _FAR))

@@ -14,7 +14,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
-from orchestration.gauges.projection import WEEK, PaceRange, pace_range, reached_on, unused
+from orchestration.gauges.projection import (
+    WEEK,
+    PaceRange,
+    pace_range,
+    reached_on,
+    runs_dry,
+    unused,
+)
 from orchestration.gauges.slices import CustomerSlice, Row
 
 Amount = Annotated[
@@ -32,6 +39,7 @@ class State(StrEnum):
     NEW = "new"
     OVERDRAWN = "overdrawn"
     EMPTY = "empty"
+    EXPIRED = "expired"
     CAPPED = "capped"
     WARNING = "warning"
     IDLE = "idle"
@@ -63,9 +71,9 @@ class Threshold(_Model):
     """Credits that are left when it is reached."""
     is_reached: bool
     crossed_on: date | None
-    """The day it was reached last in this cycle; None while it is not."""
+    """The day it was reached last in this cycle, as the cycle's alerts say, even if not any more."""
     expected_on: date | None
-    """The day it will be reached at the pace of the last seven days; None if not in this cycle."""
+    """The day it will be reached at the pace of all use; None if not in this cycle."""
 
 
 class ProjectedRange(_Model):
@@ -81,7 +89,7 @@ class ProjectedRange(_Model):
 
 
 class Expiring(_Model):
-    """What expires unused at the pace of the last seven days."""
+    """What expires unused at the pace of all use in the last seven days."""
 
     credits: Amount
     first_on: date
@@ -96,7 +104,35 @@ class Day(_Model):
     date: date
     burned: Amount
     overage: Amount
+    refunded: Amount
+    """Given back because corrections outweighed the use of the day."""
+    expired: Amount
+    """Expired unused at the end of the day."""
     closing: Amount
+    before_expiry: Amount
+    """What depletion is measured with: what was left before any of it expired or rolled over."""
+
+
+class Coming(_Model):
+    """The next grant of the plan."""
+
+    granted_on: date
+    credits: Amount
+
+
+class AutoPurchase(_Model):
+    """The top-up that the plan buys by itself at the hard cap."""
+
+    sku: str
+    name: str
+    credits: Amount
+    """Of one pack."""
+    price: Amount | None
+    """Of one pack, in the currency of the gauge; None if the catalog has none."""
+    bought: int
+    """Packs bought in this cycle so far."""
+    left: int | None
+    """Packs that may still be bought in this cycle; None is no limit."""
 
 
 class Grant(_Model):
@@ -172,16 +208,27 @@ class Gauge(_Model):
     state: State
     plan: Plan | None
     auto_purchase: bool
+    automatic: AutoPurchase | None
+    """What it buys by itself; None if nothing."""
+    coming: Coming | None
+    """The next grant of the plan; None if none is to come."""
     balance: Amount
+    expired_today: Amount
+    """What expired unused at the end of ``as_of``; the balance is what was left then."""
     capacity: Amount
-    """What a full tank is: burned in the cycle and still there."""
+    """What a full tank is: burned in the cycle and still there before anything expired today."""
     granted_in_cycle: Amount
     burned_in_cycle: Amount
     overage_in_cycle: Amount
     depletion: Amount
     mean_daily_burn: Amount
+    """What the wallet gave a day in the last seven days."""
+    mean_daily_use: Amount
+    """The same with what was used beyond the wallet: the pace of all use."""
     projected_depletion_date: date | None
-    """As fuel_gauges has it: as if nothing expired before it."""
+    """As fuel_gauges has it: at the mean daily burn, and as if nothing expired before it."""
+    used_up_on: date | None
+    """First day without credits at the pace of all use; None if they expire before."""
     projected_range: ProjectedRange | None
     expiring: Expiring | None
     next_expiry_on: date | None
@@ -217,15 +264,13 @@ def gauge_of(
     alerts = tuple(_of(Alert, alert) for alert in customer.rows["alerts"])
     as_of: date = row["as_of"]
     last_expiry = _last_expiry(grants)
-    week_burned = sum(_micro(day.burned) for day in days[-WEEK:])
-    paces = pace_range(
-        [_micro(day.burned + day.overage) for day in days],
-        week_burned,
-        _micro(row["balance"]),
-        as_of,
-        last_expiry,
-    )
+    daily_use = [_micro(day.burned + day.overage) for day in days]
+    week_used = sum(daily_use[-WEEK:])
+    balance = _micro(row["balance"])
+    before_expiry = days[-1].before_expiry if days else row["balance"]
+    paces = pace_range(daily_use, week_used, balance, as_of, last_expiry)
     uses = (_of(Use, use) for use in customer.rows["uses"])
+    [outlook] = customer.rows["outlook"]
     return Gauge(
         customer_id=customer.customer_id,
         customer_name=row["customer_name"],
@@ -235,23 +280,28 @@ def gauge_of(
         top_up_url=top_up_url,
         cycle_start=row["cycle_start"],
         cycle_end=row["cycle_end"],
-        state=_state(row, is_new=not days),
+        state=_state(row, before_expiry, is_new=not days),
         plan=_plan(row),
         auto_purchase=row["auto_purchase"],
+        automatic=_automatic(outlook),
+        coming=_coming(outlook),
         balance=row["balance"],
-        capacity=row["burned_in_cycle"] + row["balance"],
+        expired_today=days[-1].expired if days else Decimal(0),
+        capacity=row["burned_in_cycle"] + before_expiry,
         granted_in_cycle=row["granted_in_cycle"],
         burned_in_cycle=row["burned_in_cycle"],
         overage_in_cycle=row["overage_in_cycle"],
         depletion=row["depletion"],
         mean_daily_burn=row["mean_daily_burn"],
+        mean_daily_use=_daily(week_used),
         projected_depletion_date=row["projected_depletion_date"],
+        used_up_on=runs_dry(balance, week_used, as_of, last_expiry) if balance > 0 else None,
         projected_range=_range(paces) if paces else None,
-        expiring=_expiring(grants, week_burned, as_of),
+        expiring=_expiring(grants, week_used, as_of),
         next_expiry_on=row["next_expiry_on"],
         next_expiry_credits=row["next_expiry_credits"],
         last_expiry_on=last_expiry,
-        thresholds=_thresholds(row, alerts, week_burned),
+        thresholds=_thresholds(row, before_expiry, alerts, week_used),
         days=days,
         grants=grants,
         uses=tuple(
@@ -276,9 +326,28 @@ def _range(paces: PaceRange) -> ProjectedRange:
     )
 
 
-def _expiring(grants: Sequence[Grant], week_burned: int, as_of: date) -> Expiring | None:
+def _coming(outlook: Row) -> Coming | None:
+    if outlook["next_grant_on"] is None:
+        return None
+    return Coming(granted_on=outlook["next_grant_on"], credits=outlook["next_grant_credits"])
+
+
+def _automatic(outlook: Row) -> AutoPurchase | None:
+    if outlook["pack_sku"] is None:
+        return None
+    return AutoPurchase(
+        sku=outlook["pack_sku"],
+        name=outlook["pack_name"] or outlook["pack_sku"],
+        credits=outlook["pack_credits"],
+        price=outlook["pack_price"],
+        bought=outlook["packs_bought"],
+        left=outlook["packs_left"],
+    )
+
+
+def _expiring(grants: Sequence[Grant], week_used: int, as_of: date) -> Expiring | None:
     live = [(_micro(grant.remaining), grant.expires_on) for grant in grants if grant.remaining > 0]
-    lost = unused(live, week_burned, as_of)
+    lost = unused(live, week_used, as_of)
     if lost is None:
         return None
     return Expiring(
@@ -286,13 +355,15 @@ def _expiring(grants: Sequence[Grant], week_burned: int, as_of: date) -> Expirin
     )
 
 
-def _state(row: Row, *, is_new: bool) -> State:
+def _state(row: Row, before_expiry: Decimal, *, is_new: bool) -> State:
     if is_new:
         return State.NEW
-    if row["balance"] <= 0:
+    if before_expiry <= 0:
         return State.OVERDRAWN if row["overage_in_cycle"] > 0 else State.EMPTY
     if row["status"] == "capped":
         return State.CAPPED
+    if row["balance"] <= 0:
+        return State.EXPIRED
     if row["status"] == "warning":
         return State.WARNING
     return State.HEALTHY if row["mean_daily_burn"] > 0 else State.IDLE
@@ -310,8 +381,10 @@ def _plan(row: Row) -> Plan | None:
     )
 
 
-def _thresholds(row: Row, alerts: Sequence[Alert], week_burned: int) -> tuple[Threshold, ...]:
-    burned, balance = _micro(row["burned_in_cycle"]), _micro(row["balance"])
+def _thresholds(
+    row: Row, before_expiry: Decimal, alerts: Sequence[Alert], week_used: int
+) -> tuple[Threshold, ...]:
+    burned, balance = _micro(row["burned_in_cycle"]), _micro(before_expiry)
     reached = {
         "pre_alert": row["status"] in ("warning", "capped"),
         "hard_cap": row["status"] == "capped",
@@ -323,7 +396,7 @@ def _thresholds(row: Row, alerts: Sequence[Alert], week_burned: int) -> tuple[Th
             continue
         # Of 10^12: a share has six decimals and so has a credit.
         at = _micro(depletion) * (burned + balance)
-        expected = reached_on(_ceil_micro(at) - burned, week_burned, row["as_of"])
+        expected = reached_on(_ceil_micro(at) - burned, week_used, row["as_of"])
         crossed = [alert.raised_on for alert in alerts if alert.alert_type == kind]
         thresholds.append(
             Threshold(
@@ -331,9 +404,12 @@ def _thresholds(row: Row, alerts: Sequence[Alert], week_burned: int) -> tuple[Th
                 depletion=depletion,
                 remaining=_credits(burned + balance - _ceil_micro(at)),
                 is_reached=reached[kind],
-                crossed_on=max(crossed) if crossed and reached[kind] else None,
+                crossed_on=max(crossed, default=None),
                 expected_on=expected
-                if expected and balance > 0 and not reached[kind] and expected < row["cycle_end"]
+                if expected
+                and row["balance"] > 0
+                and not reached[kind]
+                and expected < row["cycle_end"]
                 else None,
             )
         )

@@ -6,6 +6,7 @@ grant, sums over a cycle) are worked out here, in SQL, exactly.
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -21,7 +22,10 @@ WINDOW_DAYS = 28
 _QUERIES = {
     "days": """
         select balances.customer_id, balance_date as date, burned_credits as burned,
-            overage_credits as overage, closing_credits as closing
+            overage_credits as overage, refunded_credits as refunded, expired_credits as expired,
+            closing_credits as closing,
+            cast(closing_credits + expired_credits + rolled_credits as decimal(38, 6))
+                as before_expiry
         from credit_balances as balances
         inner join fuel_gauges as gauges on balances.customer_id = gauges.customer_id
         where balance_date > gauges.as_of - $window
@@ -93,15 +97,19 @@ _QUERIES = {
             on alerts.customer_id = gauges.customer_id and alerts.cycle_start = gauges.cycle_start
         order by alerts.customer_id, raised_on desc, alert_type
     """,
-    # Minutes of a cluster without an energy mix have no share; the share is that of the other kWh.
+    "outlook": """
+        select outlook.* exclude (as_of)
+        from wallet_outlook as outlook
+        inner join fuel_gauges as gauges on outlook.customer_id = gauges.customer_id
+        order by outlook.customer_id
+    """,
+    # Energy of hours without a mix has no share; the share is that of the other kWh.
     "sites": """
         select record.customer_id, region, cluster,
             cast(sum(kwh) as decimal(38, 6)) as kwh,
             cast(sum(carbon_kg) as decimal(38, 6)) as carbon_kg,
-            cast(sum(case when renewable_share is not null then kwh else 0 end) as decimal(38, 6))
-                as kwh_with_share,
-            cast(cast(sum(cast(kwh * 1000000 as hugeint) * cast(renewable_share * 1000000 as hugeint))
-                // 1000000 as decimal(38, 0)) * 0.000001 as decimal(38, 6)) as renewable_kwh
+            coalesce(sum(mix_kwh), 0) as kwh_with_share,
+            sum(record.renewable_kwh) as renewable_kwh
         from compliance_usage as record
         inner join fuel_gauges as gauges on record.customer_id = gauges.customer_id
         where usage_date >= gauges.cycle_start and usage_date < gauges.cycle_end
@@ -118,6 +126,7 @@ _TABLES = (
     "usage_daily",
     "invoice_lines",
     "compliance_usage",
+    "wallet_outlook",
 )
 
 Row = dict[str, Any]
@@ -164,8 +173,10 @@ def open_publication(published: Path, tables: tuple[str, ...]) -> duckdb.DuckDBP
     )
     connection.execute("set TimeZone = 'UTC'")
     for table in tables:
-        files = str(published / table / "*.parquet").replace("'", "''")
-        connection.execute(f"create view \"{table}\" as from read_parquet('{files}')")
+        files = (glob.escape(str(published / table)) + "/*.parquet").replace("'", "''")
+        connection.execute(
+            f"create view \"{table}\" as from read_parquet('{files}', hive_partitioning = false)"
+        )
     return connection
 
 

@@ -848,6 +848,7 @@ def _rules(day: date) -> str:
                                 then make_timestamp(epoch_us(try_cast(upper(ts) as timestamptz)))
                         end as ts_utc,
                         ts[-1] in ('Z', 'z') or ts[-6] in ('+', '-') as has_offset,
+                        -- least() passes over a NULL: a length that is missing would be a day.
                         (least(coalesce(duration_s_amount, 0), {_DAY_S}) * 1000000)::bigint
                             as duration_s_us
                     from (

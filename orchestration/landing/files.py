@@ -386,7 +386,8 @@ def _examples(rejected: Path) -> str:
     with duckdb.connect(":memory:") as connection:
         reasons = connection.execute(
             "select reason, count(*), min(line_number), left(arg_min(detail, line_number), 120) "
-            "from read_parquet($1) group by reason order by count(*) desc, reason limit 3",
+            "from read_parquet($1, hive_partitioning = false) "
+            "group by reason order by count(*) desc, reason limit 3",
             [glob.escape(str(rejected))],
         ).fetchall()
     return "; ".join(

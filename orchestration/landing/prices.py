@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from orchestration.landing import files
 from orchestration.landing.engine import connect
@@ -33,6 +34,9 @@ from orchestration.sources import (
     UndatedFeed,
     content_sha256,
 )
+
+PRICES: frozenset[UndatedFeed] = frozenset({"energy", "gpu", "fx"})
+"""The feeds that may be needed. A zone may have no mix, so none may have one."""
 
 _AGAIN = "Deliver the whole file again, then land the feed again"
 _NUMBER = r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
@@ -67,7 +71,6 @@ class _CsvFeed:
             Adds ``malformed`` (what is, in words) and ``other_reason``, ``other_detail`` for
             rows that are neither malformed nor lack a value.
         landed: SQL that names the snapshot's columns, but for ``sequence``, in ``typed``.
-        may_be_absent: no file at all is no problem.
         identical_once: of rows with equal values in every delivered column, only the first lands.
     """
 
@@ -77,32 +80,43 @@ class _CsvFeed:
     landed: str
     may_be_empty: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
-    may_be_absent: bool = False
     identical_once: bool = False
 
 
 def land_energy_prices(
-    source: Source, landing: Path, *, max_bytes: int = MAX_UNPACKED_BYTES
+    source: Source,
+    landing: Path,
+    *,
+    max_bytes: int = MAX_UNPACKED_BYTES,
+    needed: Collection[UndatedFeed] = PRICES,
 ) -> Delivery:
     """Land the energy prices as ``energy/prices.parquet``: currency per kWh, UTC interval starts.
 
     Every row stays, also a repeated or conflicting one. See land_gpu_prices for problems.
     """
-    return _land(_ENERGY, source, landing, max_bytes)
+    return _land(_ENERGY, source, landing, max_bytes, needed)
 
 
 def land_energy_mix(
-    source: Source, landing: Path, *, max_bytes: int = MAX_UNPACKED_BYTES
+    source: Source,
+    landing: Path,
+    *,
+    max_bytes: int = MAX_UNPACKED_BYTES,
+    needed: Collection[UndatedFeed] = PRICES,
 ) -> Delivery:
     """Land the hourly energy mix as ``carbon/mix.parquet``: gCO2 per kWh, renewable per cent.
 
-    No file at all is no problem: then no zone has a mix. See land_gpu_prices for problems.
+    Never needed: a zone may have no mix. See land_gpu_prices for problems.
     """
-    return _land(_CARBON, source, landing, max_bytes)
+    return _land(_CARBON, source, landing, max_bytes, needed)
 
 
 def land_gpu_prices(
-    source: Source, landing: Path, *, max_bytes: int = MAX_UNPACKED_BYTES
+    source: Source,
+    landing: Path,
+    *,
+    max_bytes: int = MAX_UNPACKED_BYTES,
+    needed: Collection[UndatedFeed] = PRICES,
 ) -> Delivery:
     """Land the GPU market prices as ``gpu/prices.parquet``: currency per GPU hour.
 
@@ -112,22 +126,29 @@ def land_gpu_prices(
         source: where the files are found.
         landing: the folder that holds everything landed.
         max_bytes: how many bytes a file may hold, unpacked.
+        needed: the feeds that must have a file. Without a file of another one, what was landed of
+            it before stands (of an energy mix nothing), and if nothing was, there is nothing of it.
 
     Returns:
-        What is landed now. A file that is missing, empty, truncated, too large or without a
-        required column is no exception but the delivery's ``problem``; then the earlier snapshot stands.
+        What is landed now. A needed file that is missing, or a file that is empty, truncated, too
+        large or without a required column is no exception but the delivery's ``problem``; then
+        the earlier snapshot stands.
     """
-    return _land(_GPU, source, landing, max_bytes)
+    return _land(_GPU, source, landing, max_bytes, needed)
 
 
 def land_fx_rates(
-    source: Source, landing: Path, *, max_bytes: int = MAX_UNPACKED_BYTES
+    source: Source,
+    landing: Path,
+    *,
+    max_bytes: int = MAX_UNPACKED_BYTES,
+    needed: Collection[UndatedFeed] = PRICES,
 ) -> Delivery:
     """Land the exchange rates as ``fx/rates.parquet``: US dollars per unit of a currency.
 
     See land_gpu_prices for problems.
     """
-    return _land(_FX, source, landing, max_bytes)
+    return _land(_FX, source, landing, max_bytes, needed)
 
 
 def _in_words(column: str, expected: str) -> str:
@@ -272,14 +293,16 @@ _ENERGY = _CsvFeed(
             end as other_detail
         from started
     """,
-    landed="zone, start as interval_start, minutes as resolution_minutes, price_per_kwh, currency",
+    landed="""
+        zone, start as interval_start, minutes as resolution_minutes, price_per_kwh,
+        upper(currency) as currency
+    """,
 )
 
 _CARBON = _CsvFeed(
     name="carbon",
     required=("zone", "ts_utc"),
     may_be_empty=("carbon_gco2_kwh_lca", "renewable_pct"),
-    may_be_absent=True,
     # The column's name says UTC, so a time without an offset is no guess.
     typed=f"""
         with started as (
@@ -350,7 +373,8 @@ _GPU = _CsvFeed(
         from observed
     """,
     landed="""
-        instant as observed_at, provider, region, gpu_type, price as price_per_gpu_hour, currency,
+        instant as observed_at, provider, region, gpu_type, price as price_per_gpu_hour,
+        upper(currency) as currency,
         price_kind
     """,
     identical_once=True,
@@ -384,17 +408,23 @@ _FX = _CsvFeed(
             null::varchar as other_detail
         from dated
     """,
-    landed="rate_date, currency, rate as usd_per_unit",
+    landed="rate_date, upper(currency) as currency, rate as usd_per_unit",
 )
 
 
-def _land(feed: _CsvFeed, source: Source, landing: Path, max_bytes: int) -> Delivery:
+def _land(
+    feed: _CsvFeed,
+    source: Source,
+    landing: Path,
+    max_bytes: int,
+    needed: Collection[UndatedFeed],
+) -> Delivery:
     """Read all files of a feed and replace its snapshot, or record why that cannot be done."""
     with files.staging(landing, feed.name) as stage:
         delivered: list[FeedFile] = []
         try:
             delivered = source.files(feed.name)
-            if not delivered and not feed.may_be_absent:
+            if not delivered and feed.name in needed:
                 pattern = UNDATED_FILES[feed.name]
                 raise FeedProblem(
                     feed.name,
@@ -402,6 +432,13 @@ def _land(feed: _CsvFeed, source: Source, landing: Path, max_bytes: int) -> Deli
                     "no such file is there",
                     f"Deliver it (plain or as .gz) into the folder {feed.name}",
                 )
+            # Prices bill the open cycles: those that are known are not forgotten with the file.
+            if (
+                not delivered
+                and feed.name in PRICES
+                and (kept := _keep_landed(feed, landing, stage))
+            ):
+                return kept
             with connect(stage) as connection:
                 content = hashlib.sha256()
                 delivered_rows = _read(feed, delivered, content, max_bytes, connection)
@@ -420,6 +457,20 @@ def _land(feed: _CsvFeed, source: Source, landing: Path, max_bytes: int) -> Deli
         )
         _replace_snapshot(delivery, landing, stage)
         return delivery
+
+
+def _keep_landed(feed: _CsvFeed, landing: Path, stage: Path) -> Delivery | None:
+    """Record that no file is there and that what was landed before stands; None if nothing was."""
+    snapshot = landing / files.SNAPSHOTS[feed.name][0]
+    rows = pq.read_metadata(snapshot).num_rows if snapshot.exists() else 0
+    if rows == 0:
+        return None
+    nothing = Delivery(feed.name, None, "", rows, rows, 0, "")
+    standing = files.landed_delivery(landing, feed.name, None) or nothing
+    delivery = replace(standing, file_name="", content_sha256="", problem=None)
+    files.write_table(delivery.record(), stage / "deliveries.parquet")
+    files.put(stage / "deliveries.parquet", of_delivery(landing, "deliveries", feed.name, None))
+    return delivery
 
 
 def _read(

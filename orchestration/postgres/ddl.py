@@ -5,16 +5,35 @@ Every name and text is composed with psycopg's ``sql``, which quotes it; nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from orchestration.postgres import NotLoaded
-from orchestration.postgres.contract import CUSTOMER_ID, Contract
+from orchestration.postgres.contract import CUSTOMER_ID, Contract, Reference
 
 CUSTOMER_SETTING = "app.customer_id"
 """The session's setting that names the customer whose rows the customer role sees."""
+
+RIGHTS = SQL(
+    "select rolname, relname, attname, "
+    "has_column_privilege(roles.oid, tables.oid, attnum, 'insert, update, references') "
+    "or has_table_privilege(roles.oid, tables.oid, 'delete, truncate, trigger') as changes "
+    "from pg_roles as roles cross join pg_class as tables "
+    "join pg_namespace as schemas on relnamespace = schemas.oid "
+    "join pg_attribute on attrelid = tables.oid and attnum > 0 "
+    "where pg_has_role(%s, roles.oid, 'member') and nspname = %s and relkind in ('r', 'v', 'm') "
+    "and (has_column_privilege(roles.oid, tables.oid, attnum, 'select, insert, update, references') "
+    "or has_table_privilege(roles.oid, tables.oid, 'delete, truncate, trigger')) order by 1, 2, 3"
+)
+"""What a role, or one that it is a member of, may read or change in a schema, column by column."""
+
+UNBOUND = SQL(
+    "select rolname from pg_roles where pg_has_role(%s, oid, 'member') "
+    "and (rolsuper or rolbypassrls) order by 1"
+)
+"""The roles among these whom row security does not bind."""
 
 
 def create_table(schema: str, contract: Contract, columns: pa.Schema) -> Composed:
@@ -72,41 +91,81 @@ def copy_into(schema: str, contract: Contract, columns: pa.Schema) -> Composed:
     )
 
 
+def longest(schema: str, contract: Contract, columns: Iterable[str]) -> Composed:
+    """How many bytes the texts of some columns have at most, together."""
+    return SQL("select {bytes} from {table}").format(
+        bytes=SQL(" + ").join(
+            SQL("coalesce(max(octet_length({}::text)), 0)").format(Identifier(column))
+            for column in columns
+        ),
+        table=Identifier(schema, contract.mart.name),
+    )
+
+
 def count(schema: str, contract: Contract) -> Composed:
     """How many rows the server has taken."""
     return SQL("select count(*) from {}").format(Identifier(schema, contract.mart.name))
 
 
-def keys(schema: str, contract: Contract) -> Iterator[Composed]:
-    """The primary key, further keys, and an index for what rows are looked up by."""
-    table = Identifier(schema, contract.mart.name)
-    for key in contract.keys:
-        is_primary = key == contract.primary_key
-        yield SQL("alter table {table} add {kind} ({columns})").format(
-            table=table,
-            kind=SQL("primary key" if is_primary else "unique nulls not distinct"),
-            columns=SQL(", ").join(Identifier(column) for column in key),
-        )
-    leading = {key[0] for key in contract.keys}
-    looked_up = {reference.column for reference in contract.references}
+def key(schema: str, contract: Contract, columns: tuple[str, ...]) -> Composed:
+    """A key that the server keeps: the primary one, or a further one."""
+    is_primary = columns == contract.primary_key
+    return SQL("alter table {table} add {kind} ({columns})").format(
+        table=Identifier(schema, contract.mart.name),
+        kind=SQL("primary key" if is_primary else "unique nulls not distinct"),
+        columns=SQL(", ").join(Identifier(column) for column in columns),
+    )
+
+
+def twice(schema: str, contract: Contract, columns: tuple[str, ...]) -> Composed:
+    """How many values of a key stand there more than once; a NULL counts as a value."""
+    return SQL(
+        "select count(*) from (select from {table} group by {columns} having count(*) > 1) as twice"
+    ).format(
+        table=Identifier(schema, contract.mart.name),
+        columns=SQL(", ").join(Identifier(column) for column in columns),
+    )
+
+
+def looked_up(contract: Contract) -> list[str]:
+    """The columns that rows are looked up by and that no key begins with."""
+    columns = {reference.column for reference in contract.references}
     if _has_customer(contract):
-        looked_up.add(CUSTOMER_ID)
-    for column in sorted(looked_up - leading):
-        yield SQL("create index on {table} ({column})").format(
-            table=table, column=Identifier(column)
-        )
+        columns.add(CUSTOMER_ID)
+    return sorted(columns - {columns[0] for columns in contract.keys})
 
 
-def references(schema: str, contract: Contract) -> Iterator[Composed]:
-    """The foreign keys; every table they point at has its keys by then."""
-    for reference in contract.references:
-        yield SQL("alter table {table} add foreign key ({column}) references {other}").format(
-            table=Identifier(schema, contract.mart.name),
-            column=Identifier(reference.column),
-            other=SQL("{table} ({target})").format(
-                table=Identifier(schema, reference.table), target=Identifier(reference.target)
-            ),
-        )
+def index(schema: str, contract: Contract, column: str, *, by_hash: bool) -> Composed:
+    """An index for looking rows up; by hash, it takes texts of any length."""
+    return SQL("create index on {table} using {how} ({column})").format(
+        table=Identifier(schema, contract.mart.name),
+        how=SQL("hash" if by_hash else "btree"),
+        column=Identifier(column),
+    )
+
+
+def foreign_key(schema: str, contract: Contract, reference: Reference) -> Composed:
+    """A foreign key; the table that it points at has its key by then."""
+    return SQL("alter table {table} add foreign key ({column}) references {other}").format(
+        table=Identifier(schema, contract.mart.name),
+        column=Identifier(reference.column),
+        other=SQL("{table} ({target})").format(
+            table=Identifier(schema, reference.table), target=Identifier(reference.target)
+        ),
+    )
+
+
+def astray(schema: str, contract: Contract, reference: Reference) -> Composed:
+    """How many rows refer to what is not there."""
+    return SQL(
+        "select count(*) from {table} as here where {column} is not null and not exists "
+        "(select from {other} as there where there.{target} = here.{column})"
+    ).format(
+        table=Identifier(schema, contract.mart.name),
+        column=Identifier(reference.column),
+        other=Identifier(schema, reference.table),
+        target=Identifier(reference.target),
+    )
 
 
 def comments(schema: str, contract: Contract) -> Iterator[Composed]:

@@ -8,7 +8,7 @@ Whatever goes wrong, and whoever is killed, the transaction ends and the old pub
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
+from orchestration.connectors.addresses import is_loopback
 from orchestration.delivery.published import Published
 from orchestration.postgres import NotLoaded, ddl
 from orchestration.postgres.contract import Contract
@@ -40,8 +41,12 @@ _ROWS_AT_ONCE = 50_000
 _CSV = pcsv.WriteOptions(include_header=False)
 _OLDEST_SERVER = 15
 _MADE_BY_US = "GPU credit publication"
-# PostgreSQL cannot hold this character in a text; rejected rows may.
-_NUL, _REPLACEMENT = "\0", "\N{REPLACEMENT CHARACTER}"
+# PostgreSQL cannot hold NUL in a text; ids may. Two texts that differ must differ there, too, so the
+# sign that stands for it is doubled where it stands for itself.
+_SPELLED = (("␀", "␀␀"), ("\0", "␀0"))
+# A row of a B-tree has at most 2,704 bytes, of which some are the server's own.
+_INDEXED_BYTES = 2_500
+_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -70,22 +75,23 @@ def load(
     """
     publication = Published.current(settings)
     with _connected(settings) as connection:
-        _check(connection, settings)
         schema = settings.publish_postgres_schema
         staged = f"{schema}_next"
+        _begin_alone(connection, schema, staged)
+        _check(connection, settings)
         tables = [(contract, _columns(publication, contract)) for contract in contracts]
-        connection.execute(SQL("create schema {}").format(Identifier(staged)))
         row_counts = {}
         for contract, columns in tables:
             connection.execute(ddl.create_table(staged, contract, columns))
             row_counts[contract.mart.name] = _copy(
                 connection, publication, staged, contract, columns
             )
-        for statements in (ddl.keys, ddl.references, ddl.comments):
-            for contract in contracts:
-                for statement in statements(staged, contract):
-                    connection.execute(statement)
+        _give_keys(connection, staged, tables)
+        for contract in contracts:
+            for statement in ddl.comments(staged, contract):
+                connection.execute(statement)
         _give_to_readers(connection, settings, staged, contracts)
+        _refuse_excess(connection, settings.publish_postgres_customer, staged, contracts)
         connection.execute(
             SQL("comment on schema {schema} is {text}").format(
                 schema=Identifier(staged),
@@ -108,18 +114,14 @@ def _connected(settings: Settings) -> Iterator[psycopg.Connection]:
     url = settings.publish_postgres_url
     if url is None:
         raise NotLoaded("PUBLISH_POSTGRES_URL names no server")
-    try:
-        # What the driver says of an address that it cannot read may repeat the password in it.
-        conninfo_to_dict(url.get_secret_value())
-    except psycopg.Error:
-        raise NotLoaded(
-            "PUBLISH_POSTGRES_URL is not an address that PostgreSQL's client reads"
-        ) from None
+    address = _address(url.get_secret_value())
     try:
         with psycopg.connect(
-            url.get_secret_value(),
-            application_name="gpu-credit-warehouse",
-            connect_timeout=_CONNECT_SECONDS,
+            **{
+                **address,
+                "application_name": "gpu-credit-warehouse",
+                "connect_timeout": _CONNECT_SECONDS,
+            }
         ) as connection:
             connection.execute("set local timezone = 'UTC'")
             connection.execute(SQL("set local lock_timeout = {}").format(Literal(_LOCK_TIMEOUT)))
@@ -129,14 +131,52 @@ def _connected(settings: Settings) -> Iterator[psycopg.Connection]:
         raise NotLoaded(f"PostgreSQL refuses: {said or error}") from error
 
 
+def _address(url: str) -> dict[str, Any]:
+    """What the driver connects with: over TLS, to a server that proves its name, unless the URL says
+    otherwise or the server is on this machine.
+
+    Raises:
+        NotLoaded: the URL cannot be read.
+    """
+    try:
+        address = conninfo_to_dict(url)
+    except psycopg.Error:
+        # What the driver says of it may repeat the password in it.
+        raise NotLoaded(
+            "PUBLISH_POSTGRES_URL is not an address that PostgreSQL's client reads"
+        ) from None
+    hosts = str(address.get("hostaddr") or address.get("host") or "").split(",")
+    # A path is a socket's, and stays here; without any host, the client's environment may name one.
+    if not all(is_loopback(host) or host.startswith("/") for host in hosts):
+        address.setdefault("sslmode", "verify-full")
+    return address
+
+
+def _begin_alone(connection: psycopg.Connection, schema: str, staged: str) -> None:
+    """Make the schema to fill; until this transaction ends, that is the lock.
+
+    Of two transactions that make a schema of one name, the later waits for the first. Only who may
+    create schemas in the database can stand in the way; an advisory lock, any login could take.
+
+    Raises:
+        NotLoaded: another run is loading, or the name is taken.
+    """
+    try:
+        connection.execute(SQL("create schema {}").format(Identifier(staged)))
+    except errors.LockNotAvailable:
+        raise NotLoaded(f"Another run is loading schema {schema}; wait for it to end") from None
+    except errors.DuplicateSchema:
+        raise NotLoaded(
+            f"Schema {staged} is there, in which a publication is put together: drop it, or name "
+            "another schema in PUBLISH_POSTGRES_SCHEMA"
+        ) from None
+
+
 def _check(connection: psycopg.Connection, settings: Settings) -> None:
     """Stop before anything is written if the server, the schema or the roles are not as needed."""
     if connection.info.server_version < _OLDEST_SERVER * 10_000:
         raise NotLoaded(f"The server is older than PostgreSQL {_OLDEST_SERVER}")
     schema = settings.publish_postgres_schema
-    [alone] = _row(connection, SQL("select pg_try_advisory_xact_lock(hashtext(%s))"), [schema])
-    if not alone:
-        raise NotLoaded(f"Another run is loading schema {schema}; wait for it to end")
     comment = connection.execute(
         "select coalesce(obj_description(oid, 'pg_namespace'), '') from pg_namespace "
         "where nspname = %s",
@@ -210,22 +250,104 @@ def _copy(
         for file in _files(publication, contract):
             for batch in pq.ParquetFile(file).iter_batches(_ROWS_AT_ONCE, columns=columns.names):
                 piece = pa.BufferOutputStream()
-                pcsv.write_csv(_without_nul(batch), piece, _CSV)
+                pcsv.write_csv(_spelled(batch), piece, _CSV)
                 copy.write(piece.getvalue())
     [rows] = _row(connection, ddl.count(schema, contract), [])
     return int(rows)
 
 
-def _without_nul(batch: pa.RecordBatch) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays(
-        [
-            pc.replace_substring(column, _NUL, _REPLACEMENT)
-            if pa.types.is_string(column.type)
-            else column
-            for column in batch.columns
-        ],
-        names=batch.schema.names,
-    )
+def _spelled(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows as PostgreSQL can hold them, no two texts alike that were not."""
+    columns = []
+    for column in batch.columns:
+        if pa.types.is_string(column.type):
+            for sign, spelled in _SPELLED:
+                column = pc.replace_substring(column, sign, spelled)
+        columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _give_keys(
+    connection: psycopg.Connection, schema: str, tables: list[tuple[Contract, pa.Schema]]
+) -> None:
+    """Keys, foreign keys and indexes.
+
+    An index of the server's holds no text of thousands of bytes, which a delivered id may be. A key
+    with such values is looked through here and now instead, and so is what refers to it.
+
+    Raises:
+        NotLoaded: a value stands twice, or refers to nothing.
+    """
+
+    def fits(contract: Contract, types: pa.Schema, columns: Iterable[str]) -> bool:
+        texts = [name for name in columns if pa.types.is_string(types.field(name).type)]
+        if not texts:
+            return True
+        [size] = _row(connection, ddl.longest(schema, contract, texts), [])
+        return int(size) <= _INDEXED_BYTES
+
+    kept: set[tuple[str, tuple[str, ...]]] = set()
+    for contract, types in tables:
+        for columns in contract.keys:
+            if fits(contract, types, columns):
+                kept.add((contract.mart.name, columns))
+                connection.execute(ddl.key(schema, contract, columns))
+                continue
+            [twice] = _row(connection, ddl.twice(schema, contract, columns), [])
+            if twice:
+                raise NotLoaded(
+                    f"{contract.mart.name}: {twice:,} values of its key ({', '.join(columns)}) stand "
+                    "there more than once"
+                )
+            connection.execute(ddl.index(schema, contract, columns[0], by_hash=True))
+        for column in ddl.looked_up(contract):
+            by_hash = not fits(contract, types, [column])
+            connection.execute(ddl.index(schema, contract, column, by_hash=by_hash))
+    for contract, _ in tables:
+        for reference in contract.references:
+            if (reference.table, (reference.target,)) in kept:
+                connection.execute(ddl.foreign_key(schema, contract, reference))
+                continue
+            [astray] = _row(connection, ddl.astray(schema, contract, reference), [])
+            if astray:
+                raise NotLoaded(
+                    f"{contract.mart.name}: the {reference.column} of {astray:,} rows is not in "
+                    f"{reference.table}"
+                )
+
+
+def _refuse_excess(
+    connection: psycopg.Connection, customer: str, schema: str, contracts: list[Contract]
+) -> None:
+    """Ask the server what the customer role can do now, whoever else has given it rights.
+
+    Rights come from default privileges, from PUBLIC, and from every role that it is a member of,
+    also if it has to ask for that one (SET ROLE).
+
+    Raises:
+        NotLoaded: it could read or change more than is meant for it.
+    """
+    meant = {
+        (contract.mart.name, column) for contract in contracts for column in contract.for_customers
+    }
+    excess = [
+        f"{table}.{column}" + ("" if role == customer else f" as {role}")
+        for role, table, column, changes in connection.execute(ddl.RIGHTS, [customer, schema])
+        if changes or (table, column) not in meant
+    ]
+    if excess:
+        more = f" and {len(excess) - _NAMED:,} more" if len(excess) > _NAMED else ""
+        raise NotLoaded(
+            f"Role {customer} could read or change more than is meant for customers: "
+            f"{', '.join(excess[:_NAMED])}{more}. Take the rights back (look at default privileges, "
+            "at PUBLIC, and at the roles that it is a member of)"
+        )
+    unbound = [name for (name,) in connection.execute(ddl.UNBOUND, [customer])]
+    if unbound:
+        raise NotLoaded(
+            f"Row security would not hold for role {customer}: it is a member of "
+            f"{', '.join(unbound)}, whom it does not bind"
+        )
 
 
 def _give_to_readers(

@@ -288,7 +288,8 @@ def _rates(place: Place, as_of: date) -> pa.Table:
             rates = dict(
                 connection.execute(
                     "select currency, arg_max(usd_per_unit, (rate_date, sequence)) "
-                    "from read_parquet($file) where rate_date <= $as_of group by currency",
+                    "from read_parquet($file, hive_partitioning = false) "
+                    "where rate_date <= $as_of group by currency",
                     {"file": glob.escape(str(path)), "as_of": as_of},
                 ).fetchall()
             )

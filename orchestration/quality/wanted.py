@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.seeds import check_seeds
+from orchestration.sources import UndatedFeed
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,32 @@ class Wanted:
     """Names and aliases."""
     fleet_gpus: int
     """GPUs of the largest cluster; 0 if no cluster has a pool."""
-    zones: dict[str, Decimal]
-    """Energy zones with a facility, and the default price per kWh there."""
+    zones: dict[str, Decimal | None]
+    """Energy zones with a facility, and the default price per kWh there, if it has one."""
     lot_currencies: frozenset[str]
     markets: tuple[Market, ...]
+
+
+def needed_feeds(seeds_dir: Path, reporting_currency: str) -> frozenset[UndatedFeed]:
+    """The feeds of prices that the seeds cannot do without: a night needs their files.
+
+    Energy prices where a facility has no default price, GPU prices for a lot on the market,
+    exchange rates for a lot in another currency. What currencies the prices themselves are in is
+    known when they are landed; a control then names each one without a rate.
+
+    Raises:
+        SeedError: they break their contract.
+    """
+    seeds = check_seeds(seeds_dir)
+    lots = seeds["procurement_lots"]
+    needed: set[UndatedFeed] = set()
+    if any(row["default_price_per_kwh"] is None for row in seeds["facilities"]):
+        needed.add("energy")
+    if any(lot["basis"] == "market" for lot in lots):
+        needed.add("gpu")
+    if any(lot["basis"] != "market" and lot["currency"] != reporting_currency for lot in lots):
+        needed.add("fx")
+    return frozenset(needed)
 
 
 def read_wanted(seeds_dir: Path, as_of: date) -> Wanted:

@@ -25,6 +25,7 @@ from orchestration.connectors.live import price_source
 from orchestration.connectors.wanted import LiveFeed
 from orchestration.landing.files import SNAPSHOTS, of_delivery, touched_days, usage_part
 from orchestration.publish import marts_of, publish
+from orchestration.quality.wanted import needed_feeds
 from orchestration.seeds import stage_seeds
 from orchestration.settings import BOUND_DBT, DBT_PROJECT_DIR, Settings
 from orchestration.sources import FeedFile, FoundUsage, Source, UndatedFeed
@@ -116,6 +117,7 @@ def land_feeds(settings: Settings, days: Sequence[date], *, instead: Source | No
     problems = [delivery.problem for delivery in landed if delivery.problem]
     if len(problems) == len(days):
         raise NotBilled("Nothing can be billed: " + " ".join(problems[:_PROBLEMS_SHOWN]))
+    needed = needed_feeds(settings.seeds_dir, settings.reporting_currency)
     live: LiveFeed | None
     for land, live in (
         (landing.land_energy_prices, "energy"),
@@ -124,7 +126,7 @@ def land_feeds(settings: Settings, days: Sequence[date], *, instead: Source | No
         (landing.land_fx_rates, None),
     ):
         source = price_source(settings, live, days[0], days[-1])
-        land(_FirstThatHas(instead, source) if instead else source, place)
+        land(_FirstThatHas(instead, source) if instead else source, place, needed=needed)
 
 
 class _FirstThatHas:

@@ -97,7 +97,8 @@ def read_comparison(folder: Path) -> dict[str, list[Row]]:
         tables = {}
         for table in TABLES:
             found = connection.execute(
-                "from read_parquet($1)", [glob.escape(str(folder / f"{table}.parquet"))]
+                "from read_parquet($1, hive_partitioning = false)",
+                [glob.escape(str(folder / f"{table}.parquet"))],
             )
             names = [column[0] for column in found.description]
             tables[table] = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
@@ -160,7 +161,7 @@ def _changed_tables(
 
 def _parquet(billed: Billed, mart: str) -> str:
     folder = glob.escape(str(billed.published / mart))
-    return f"read_parquet('{_quoted(folder)}/*.parquet')"
+    return f"read_parquet('{_quoted(folder)}/*.parquet', hive_partitioning = false)"
 
 
 def _quoted(path: Path | str) -> str:

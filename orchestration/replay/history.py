@@ -9,10 +9,14 @@ asked for is wrong.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from datetime import date
 from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from orchestration.billing import NothingToBill
 from orchestration.gauges.words import amount
@@ -49,16 +53,43 @@ def import_history(settings: Settings, history: str, first: date, last: date) ->
         The settings of the books that were made; an earlier import of this name is gone.
 
     Raises:
-        ScenarioError: the folder's name cannot name books.
+        ScenarioError: the folder's name cannot name books, or it lies within the books.
         NotBilled, NothingToBill, NotPublishable: nothing was billed; the message says why.
     """
     staging = settings.data_dir / "staging"
     books = settings_apart(settings, staging / plain_name(history), first, usage_url="")
+    _refuse_books_as_history(settings, books, history)
     with writer_lock(settings.apart(data_dir=staging)):
         shutil.rmtree(books.data_dir, ignore_errors=True)
         land_feeds(books, days_of(first, last), instead=FolderSource(history))
         bill_apart(books, first, last, f"import of {first} to {last}")
     return books
+
+
+def _refuse_books_as_history(settings: Settings, books: Settings, history: str) -> None:
+    """An import begins by removing the books of its name: not what it is about to read.
+
+    Raises:
+        ScenarioError: names the folder that is in the way.
+    """
+    if books.data_dir.is_symlink():
+        raise ScenarioError(
+            f"{books.data_dir} is a link, and an import writes books only where it says: remove it"
+        )
+    try:
+        files, place = fsspec.core.url_to_fs(history)
+    except (ValueError, ImportError, OSError):
+        # Whoever reads it says what is wrong with it.
+        return
+    if not isinstance(files, LocalFileSystem):
+        return
+    folder = Path(os.path.realpath(place))
+    for own in (settings.data_dir, books.data_dir):
+        if folder.is_relative_to(os.path.realpath(own)):
+            raise ScenarioError(
+                f"HISTORY={history} lies in {own}, where the job keeps its own books, and an import "
+                "replaces what is there: put the files into a folder of their own"
+            )
 
 
 def unmapped(settings: Settings) -> list[str]:

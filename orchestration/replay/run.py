@@ -26,6 +26,7 @@ from orchestration.replay.page import page
 from orchestration.replay.pictures import pictures
 from orchestration.replay.scenario import Scenario, lay_over, read_scenarios, replay_name
 from orchestration.replay.texts import markdown
+from orchestration.seeds import SeedError
 from orchestration.settings import Settings
 from orchestration.versions import new_version
 from orchestration.warehouse import writer_lock
@@ -105,6 +106,8 @@ def _replay(
             published = bill_apart(side, first, last, f"replay of {first} to {last}, {of}")
         except (NotBilled, NothingToBill, NotPublishable) as error:
             raise NotBilled(f"Not replayed, {of}: {error}") from error
+        except SeedError as error:
+            raise SeedError(f"Not replayed, {of}: {error}") from None
         say(f"Billed with {of} in {monotonic() - began:.0f} s")
         return Billed(published, waiting(side))
 

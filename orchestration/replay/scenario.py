@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections import Counter
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration.seeds import SeedError, check_seeds, seed_contracts
+from orchestration.seeds import SeedError, check_seeds, seed_contracts, seed_file
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME = 200
@@ -53,8 +54,8 @@ def read_scenarios(folders: Sequence[str | Path]) -> list[Scenario]:
     """Find out what the folders hold.
 
     Raises:
-        ScenarioError: a folder is missing, holds no seed or a CSV file that is none, or two
-            folders have one name.
+        ScenarioError: a folder is missing, holds no seed or a CSV file that is none, a link leads
+            out of it, or two folders have one name.
     """
     found = []
     for folder in (Path(folder).expanduser().resolve() for folder in folders):
@@ -84,10 +85,12 @@ def lay_over(seeds_dir: Path, scenario: Scenario | None, target: Path) -> None:
 
     Raises:
         SeedError: they break their contract, with file, row and column; names the scenario.
+        ScenarioError: a link in the scenario leads out of its folder.
     """
-    for path in _seed_paths():
-        own = scenario.folder / path if scenario else None
-        source = own if own and own.exists() else seeds_dir / path
+    for contract in seed_contracts():
+        path = contract.file
+        own = _own_file(scenario.folder, path) if scenario else None
+        source = own or seed_file(contract, seeds_dir)
         if source.exists():
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target / path)
@@ -102,13 +105,34 @@ def lay_over(seeds_dir: Path, scenario: Scenario | None, target: Path) -> None:
 
 
 def _seed_paths() -> list[str]:
-    return [f"{contract.folder}/{contract.name}.csv" for contract in seed_contracts()]
+    return [contract.file for contract in seed_contracts()]
+
+
+def _own_file(folder: Path, path: str) -> Path | None:
+    """A seed of a scenario, if it has that one.
+
+    Raises:
+        ScenarioError: it is somewhere else: whoever proposes a scenario could have any file read that
+            the job may read, and quoted where it breaks a contract.
+    """
+    own = folder / path
+    if not os.path.lexists(own):
+        return None
+    # Not resolve(): that breaks off at links that go round in circles.
+    real = Path(os.path.realpath(own))
+    if not real.is_relative_to(os.path.realpath(folder)) or not real.is_file():
+        raise ScenarioError(
+            f"The scenario {str(folder)!r}: {path} is no file in that folder, but a link to "
+            "somewhere else or no file at all; put the file itself there"
+        )
+    return real
 
 
 def _check_files(folder: Path) -> None:
     """A misspelt file would be passed over, and the replay would show no difference."""
     known = _seed_paths()
-    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.csv"))
+    own = {path for path in known if _own_file(folder, path)}
+    files = sorted(own | {path.relative_to(folder).as_posix() for path in folder.rglob("*.csv")})
     unknown = [file for file in files if file not in known]
     if unknown:
         raise ScenarioError(

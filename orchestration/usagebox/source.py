@@ -137,7 +137,7 @@ class UsageBoxSource:
         self._place.mkdir(parents=True, exist_ok=True)
         name = f"usage_{day.isoformat()}.jsonl.gz"
         try:
-            with FileLock(self._place / ".lock", timeout=_PATIENCE_SECONDS):
+            with FileLock(self._place / ".lock", timeout=_PATIENCE_SECONDS, mode=0o600):
                 self._deliver(day, self._place / name)
         except Timeout:
             pass

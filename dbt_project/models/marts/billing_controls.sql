@@ -203,7 +203,7 @@ hour_minutes as (
     select
         cast(hours.usage_day as varchar(10)) as scope,
         {{ from_micro('max(accepted_minutes.minutes_micro)') }} as expected,
-        {{ from_micro('sum(hours.gpu_minutes_micro)') }} as actual
+        {{ from_micro(divide_rounded('sum(hours.gpu_minutes_nano)', '1000')) }} as actual
     from {{ ref('int_usage_hours') }} as hours
     left join accepted_minutes on hours.usage_day = accepted_minutes.usage_day
     where hours.usage_day in ({{ touched_days() }})
@@ -417,8 +417,8 @@ settled_invoices as (
     from final_invoice_changes as changes
     left join {{ ref('adjustments') }} as adjustments
         on
-            adjustments.reason like '%' || changes.invoice_id || '%'
-            and adjustments.customer_id || '/' = substring(changes.invoice_id, 1, length(adjustments.customer_id) + 1)
+            instr(adjustments.reason, changes.invoice_id) > 0
+            and adjustments.customer_id || '/' || right(changes.invoice_id, 10) = changes.invoice_id
     group by changes.invoice_id, changes.closed_amount, changes.recomputed_amount, changes.changed_lines
 
 ),
@@ -544,7 +544,61 @@ margin_identity as (
 
 ),
 
-{# A price in a currency without a rate on or before its day cannot be converted. #}
+{# Whose GPU prices tonight's days follow: lots on the market, and usage without a pool. By week of use. #}
+followed_markets as (
+
+    select distinct
+        {{ iso_week_start('days.usage_day') }} as used_week,
+        lots.accelerator,
+        lots.price_kind,
+        lots.provider
+    from {{ ref('procurement_lots') }} as lots
+    cross join {{ landed('run_days') }} as days
+    where
+        lots.basis = 'market'
+        and days.usage_day >= lots.starts_on
+        and (lots.ends_on is null or days.usage_day < lots.ends_on)
+
+    union all
+
+    select distinct
+        {{ iso_week_start('usage_day') }} as used_week,
+        accelerator,
+        'market_median' as price_kind,
+        cast(null as varchar(10)) as provider
+    from {{ ref('int_usage_costed') }}
+    where not has_pool and usage_day in ({{ touched_days() }})
+
+),
+
+{# The last week before it that has observations is the one whose median counts. #}
+followed_weeks as (
+
+    select
+        markets.used_week,
+        markets.accelerator,
+        markets.price_kind,
+        markets.provider,
+        max(observed.observed_week) as observed_week
+    from followed_markets as markets
+    inner join (
+        select distinct
+            accelerator,
+            price_kind,
+            provider,
+            observed_week
+        from {{ ref('stg_gpu_prices') }}
+    ) as observed
+        on
+            markets.accelerator = observed.accelerator
+            and markets.price_kind = observed.price_kind
+            and (markets.provider is null or markets.provider = observed.provider)
+            and observed.observed_week < markets.used_week
+    group by markets.used_week, markets.accelerator, markets.price_kind, markets.provider
+
+),
+
+{# A price in a currency without a rate on or before its day cannot be converted. The day is the one that is missing. #}
 missing_exchange_rates as (
 
     select
@@ -554,28 +608,72 @@ missing_exchange_rates as (
     from {{ ref('stg_energy_prices') }} as prices
     left join {{ ref('stg_fx_rates') }} as rates
         on prices.currency = rates.currency and prices.price_date >= rates.valid_from
-    where rates.currency is null and prices.zone in (select zone from {{ ref('facilities') }})
+    where
+        rates.currency is null
+        and prices.zone in (select zone from {{ ref('facilities') }})
+        {# An hour looks a day back, no further. #}
+        and exists (
+            select 1 from {{ landed('run_days') }} as days
+            where
+                prices.price_date <= days.usage_day
+                and prices.interval_start + prices.resolution_minutes * interval 1 minute
+                > cast(days.usage_day - 1 as timestamp)
+        )
     group by prices.currency, prices.price_date
 
     union all
 
     select
-        'lot ' || lot_id || ' ' || currency || ' ' || cast(min(cost_day) as varchar(10)) as scope,
+        'gpu ' || prices.accelerator || ' ' || prices.currency || ' ' || cast(prices.observed_on as varchar(10)) as scope,
         0 as expected,
         count(*) as actual
-    from {{ ref('int_lot_costs') }}
-    where is_exchange_rate_missing
-    group by lot_id, currency
+    from {{ ref('stg_gpu_prices') }} as prices
+    left join {{ ref('stg_fx_rates') }} as rates
+        on prices.currency = rates.currency and prices.observed_on >= rates.valid_from
+    where
+        rates.currency is null
+        and exists (
+            select 1 from followed_weeks as followed
+            where
+                prices.accelerator = followed.accelerator
+                and prices.price_kind = followed.price_kind
+                and (followed.provider is null or prices.provider = followed.provider)
+                and prices.observed_week = followed.observed_week
+        )
+    group by prices.accelerator, prices.currency, prices.observed_on
+
+    union all
+
+    {# An owned lot is converted at the rate of the day it was bought on. #}
+    select
+        'lot ' || costs.lot_id || ' ' || costs.currency || ' ' || cast(
+            min(case when costs.basis = 'owned' then lots.starts_on else costs.cost_day end) as varchar(10)
+        ) as scope,
+        0 as expected,
+        count(*) as actual
+    from {{ ref('int_lot_costs') }} as costs
+    inner join {{ ref('procurement_lots') }} as lots on costs.lot_id = lots.lot_id
+    where costs.is_exchange_rate_missing
+    group by costs.lot_id, costs.currency
 
 ),
 
+{# Over all that was delivered: who looks at the feed wants to know, however long ago the hour is. #}
 energy_price_conflicts as (
 
     select
         zone as scope,
         0 as expected,
-        sum(case when is_conflict then 1 else 0 end) as actual
-    from {{ ref('stg_energy_prices') }}
+        sum(is_conflict) as actual
+    from (
+        select
+            zone,
+            interval_start,
+            case when min(price_per_kwh) <> max(price_per_kwh) or min(currency) <> max(currency) then 1 else 0 end
+                as is_conflict
+        from {{ landed('energy_prices') }}
+        group by zone, interval_start
+    ) as intervals
     group by zone
 
 ),
@@ -609,8 +707,13 @@ busy_above_capacity as (
         'pool days' as scope,
         0 as expected,
         count(*) as actual
-    from {{ ref('gpu_minute_costs') }}
-    where busy_minutes > capacity_minutes and cost_date in ({{ touched_days() }})
+    from {{ ref('int_pool_costs') }} as pool_costs
+    cross join settings
+    where
+        {# As much as rounding may have added to the day's rows is nothing. #}
+        pool_costs.busy_minutes_micro > pool_costs.capacity_minutes_micro + pool_costs.row_count
+        and pool_costs.cost_day in ({{ touched_days() }})
+        and pool_costs.cost_day between settings.books_open_on and settings.last_day
 
 ),
 
@@ -622,6 +725,281 @@ dedicated_without_gpus as (
         gpu_count as actual
     from {{ ref('int_dedicated_charges') }}
     where gpu_count = 0 and cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
+
+),
+
+{# Where GPUs stood in the books, or worked by the price of the hour: there an hour needs a price. #}
+sites_at_work as (
+
+    select
+        clusters.facility_id,
+        days.usage_day
+    from {{ ref('pools') }} as pools
+    cross join {{ landed('run_days') }} as days
+    cross join settings
+    inner join {{ ref('clusters') }} as clusters on pools.cluster = clusters.cluster
+    where
+        days.usage_day >= settings.books_open_on
+        and days.usage_day >= pools.valid_from
+        and (pools.valid_to is null or days.usage_day < pools.valid_to)
+
+    union
+
+    select
+        clusters.facility_id,
+        hours.usage_day
+    from {{ ref('int_usage_hours') }} as hours
+    inner join {{ ref('clusters') }} as clusters on hours.cluster = clusters.cluster
+    where hours.modelled_minutes_nano <> 0 and hours.usage_day in ({{ touched_days() }})
+
+),
+
+energy_price_unknown as (
+
+    select
+        hours.facility_id || ' ' || facilities.zone || ' ' || min(
+            cast(hours.usage_day as varchar(10)) || ' ' || lpad(cast(hours.hour_of_day as varchar(2)), 2, '0') || ':00'
+        ) as scope,
+        0 as expected,
+        count(*) as actual
+    from {{ ref('int_energy_hours') }} as hours
+    inner join sites_at_work on hours.facility_id = sites_at_work.facility_id and hours.usage_day = sites_at_work.usage_day
+    inner join {{ ref('facilities') }} as facilities on hours.facility_id = facilities.facility_id
+    where hours.is_price_missing
+    group by hours.facility_id, facilities.zone
+
+),
+
+{# Hours of a zone of which no price was ever delivered, or whose file is gone. #}
+energy_price_missing as (
+
+    select
+        facilities.zone as scope,
+        0 as expected,
+        sum(case when delivered.zone is null or gone.files > 0 then 1 else 0 end) as actual
+    from {{ ref('int_energy_hours') }} as hours
+    inner join {{ ref('facilities') }} as facilities on hours.facility_id = facilities.facility_id
+    left join (select distinct zone from {{ landed('energy_prices') }}) as delivered on facilities.zone = delivered.zone
+    cross join (
+        select count(*) as files from {{ landed('deliveries') }}
+        where feed = 'energy' and file_name = ''
+    ) as gone
+    group by facilities.zone
+
+),
+
+{#
+    Usage without a price on the day that decides it. The seeds are checked for every day of a contract;
+    this is usage that is posted when its contract, and with it the price, is over.
+#}
+price_missing as (
+
+    select
+        overage.customer_id || ' ' || overage.sku || ' overage ' || cast(overage.priced_on as varchar(10)) as scope,
+        0 as expected,
+        count(*) as actual
+    from {{ ref('int_overage_days') }} as overage
+    left join {{ ref('stg_price_tiers') }} as tiers
+        on
+            overage.sku = tiers.sku
+            and tiers.charge = 'overage'
+            and overage.priced_on >= tiers.valid_from
+            and (tiers.valid_to is null or overage.priced_on < tiers.valid_to)
+    where
+        not overage.is_waived
+        and tiers.sku is null
+        and overage.cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
+    group by overage.customer_id, overage.sku, overage.priced_on
+
+    union all
+
+    select
+        bursts.customer_id || ' ' || contracts.sku || ' base ' || cast(bursts.usage_day as varchar(10)) as scope,
+        0 as expected,
+        count(*) as actual
+    from {{ ref('int_burst_hours') }} as bursts
+    inner join {{ ref('stg_plan_subscriptions') }} as contracts
+        on
+            bursts.customer_id = contracts.customer_id
+            and bursts.usage_day >= contracts.starts_on
+            and (contracts.ends_on is null or bursts.usage_day < contracts.ends_on)
+    inner join {{ ref('plans') }} as plans
+        on
+            contracts.sku = plans.sku
+            and bursts.usage_day >= plans.valid_from
+            and (plans.valid_to is null or bursts.usage_day < plans.valid_to)
+    left join {{ ref('stg_price_tiers') }} as tiers
+        on
+            contracts.sku = tiers.sku
+            and tiers.charge = 'base'
+            and bursts.usage_day >= tiers.valid_from
+            and (tiers.valid_to is null or bursts.usage_day < tiers.valid_to)
+    where
+        bursts.burst_nano > 0
+        and plans.included_credits > 0
+        and tiers.sku is null
+        and bursts.usage_day in ({{ touched_days() }})
+    group by bursts.customer_id, contracts.sku, bursts.usage_day
+
+),
+
+lots_cover_pools as (
+
+    select
+        cluster || ' ' || accelerator as scope,
+        sum(pool_gpus) as expected,
+        sum(lot_gpus) as actual
+    from (
+        select
+            pools.cluster,
+            pools.accelerator,
+            pools.gpu_count as pool_gpus,
+            0 as lot_gpus
+        from {{ ref('pools') }} as pools
+        cross join settings
+        where
+            settings.last_day >= pools.valid_from
+            and (pools.valid_to is null or settings.last_day < pools.valid_to)
+        union all
+        select
+            lots.cluster,
+            lots.accelerator,
+            0 as pool_gpus,
+            lots.gpu_count as lot_gpus
+        from {{ ref('procurement_lots') }} as lots
+        cross join settings
+        where settings.last_day >= lots.starts_on and (lots.ends_on is null or settings.last_day < lots.ends_on)
+    ) as counted
+    group by cluster, accelerator
+
+),
+
+{# What contracts are charged for, and from when to when. #}
+contract_charges as (
+
+    select
+        sku,
+        'base' as charge,
+        starts_on,
+        ends_on
+    from {{ ref('stg_plan_subscriptions') }}
+    union all
+    select
+        sku,
+        'overage' as charge,
+        starts_on,
+        ends_on
+    from {{ ref('stg_plan_subscriptions') }}
+    where
+        sku in (
+            select sku from {{ ref('plans') }}
+            where overage_policy = 'bill'
+        )
+    union all
+    select
+        auto_purchase_sku as sku,
+        'pack' as charge,
+        starts_on,
+        ends_on
+    from {{ ref('stg_plan_subscriptions') }}
+    where auto_purchase_sku is not null
+    union all
+    select
+        sku,
+        'dedicated' as charge,
+        starts_on,
+        ends_on
+    from {{ ref('stg_dedicated_subscriptions') }}
+    union all
+    select
+        sku,
+        'pack' as charge,
+        cast(ordered_at as date) as starts_on,
+        cast(ordered_at as date) + 1 as ends_on
+    from {{ ref('orders') }}
+
+),
+
+free_charges as (
+
+    select
+        tiers.sku || ' ' || tiers.charge || ' tier ' || cast(tiers.tier as varchar(10)) as scope,
+        contracts.starts_on,
+        contracts.ends_on,
+        tiers.valid_from,
+        tiers.valid_to
+    from contract_charges as contracts
+    inner join {{ ref('stg_price_tiers') }} as tiers on contracts.sku = tiers.sku and contracts.charge = tiers.charge
+    where tiers.unit_price_pico = 0 and tiers.flat_fee_micro = 0
+    union all
+    select
+        discounts.sku || ' base less 100 % from ' || cast(discounts.min_commit_months as varchar(10)) || ' months' as scope,
+        contracts.starts_on,
+        contracts.ends_on,
+        discounts.valid_from,
+        discounts.valid_to
+    from {{ ref('stg_plan_subscriptions') }} as contracts
+    inner join {{ ref('term_discounts') }} as discounts
+        on contracts.sku = discounts.sku and contracts.commit_months >= discounts.min_commit_months
+    where discounts.discount_rate = 1
+    union all
+    select
+        packs.sku || ' burst surcharge' as scope,
+        contracts.starts_on,
+        contracts.ends_on,
+        packs.valid_from,
+        packs.valid_to
+    from contract_charges as contracts
+    inner join {{ ref('packs') }} as packs on contracts.sku = packs.sku
+    where contracts.charge = 'pack' and packs.kind = 'burst' and packs.surcharge_rate = 0
+
+),
+
+{# A charge at 0 that is meant: prices of contracts in this window, and usage that costs no credits. #}
+price_is_zero as (
+
+    select
+        free_charges.scope,
+        0 as expected,
+        count(*) as actual
+    from free_charges
+    cross join settings
+    where
+        greatest(free_charges.starts_on, free_charges.valid_from, settings.ledger_from)
+        < least(
+            coalesce(free_charges.ends_on, settings.last_day + 1),
+            coalesce(free_charges.valid_to, settings.last_day + 1),
+            settings.last_day + 1
+        )
+    group by free_charges.scope
+
+    union all
+
+    select
+        accelerator || ' ' || model_family || ' credit rate' as scope,
+        0 as expected,
+        count(distinct customer_id) as actual
+    from {{ ref('int_usage_hours') }}
+    where
+        credit_rate_micro = 0
+        and gpu_minutes_nano <> 0
+        and not is_dedicated
+        and usage_day in ({{ touched_days() }})
+    group by accelerator, model_family
+
+),
+
+{# Days of open cycles that were billed before the catalog or the fleet was edited; the command applies it. #}
+seed_edits_waiting as (
+
+    select
+        edits.file || ' ' || edits.key || ' from ' || cast(edits.first_day as varchar(10)) || ': make bill FROM='
+        || cast(greatest(edits.first_day, settings.books_open_on) as varchar(10))
+        || ' TO=' || cast(greatest(edits.last_day, settings.books_open_on) as varchar(10)) as scope,
+        0 as expected,
+        {{ days_between('edits.first_day', 'edits.last_day') }} + 1 as actual
+    from {{ landed('run_seed_edits') }} as edits
+    cross join settings
 
 )
 
@@ -652,6 +1030,12 @@ dedicated_without_gpus as (
     ('no_pool_minutes', 'warning', 'no_pool_minutes', 'equal'),
     ('busy_above_capacity', 'warning', 'busy_above_capacity', 'equal'),
     ('dedicated_without_gpus', 'warning', 'dedicated_without_gpus', 'equal'),
+    ('energy_price_unknown', 'error', 'energy_price_unknown', 'equal'),
+    ('price_missing', 'error', 'price_missing', 'equal'),
+    ('energy_price_missing', 'warning', 'energy_price_missing', 'equal'),
+    ('lots_cover_pools', 'warning', 'lots_cover_pools', 'equal'),
+    ('price_is_zero', 'warning', 'price_is_zero', 'equal'),
+    ('seed_edits_waiting', 'warning', 'seed_edits_waiting', 'equal'),
 ] %}
 {% set parts = [] %}
 {% for name, severity, relation, rule in controls %}

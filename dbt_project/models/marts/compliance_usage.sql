@@ -14,13 +14,8 @@ usage_rows as (
         sum(usage_costed.busy_kwh_micro) as kwh_micro,
         sum(usage_costed.carbon_kg_micro) as carbon_kg_micro,
         sum(usage_costed.energy_cost_micro) as energy_cost_micro,
-        sum(case
-            when usage_costed.renewable_share_micro is not null
-                then {{ wide('usage_costed.busy_kwh_micro') }} * usage_costed.renewable_share_micro
-        end) as renewable_kwh,
-        sum(case
-            when usage_costed.renewable_share_micro is not null then {{ wide('usage_costed.busy_kwh_micro') }}
-        end) as kwh_with_share
+        sum(usage_costed.mix_kwh_pico) as mix_kwh_pico,
+        sum(usage_costed.renewable_kwh_pico) as renewable_kwh_pico
     from {{ ref('int_usage_costed') }} as usage_costed
     inner join {{ ref('customers') }} as customers on usage_costed.customer_id = customers.customer_id
     inner join {{ ref('facilities') }} as facilities on usage_costed.facility_id = facilities.facility_id
@@ -40,6 +35,8 @@ select
     {{ from_micro('gpu_minutes_micro') }} as gpu_minutes,
     {{ from_micro('kwh_micro') }} as kwh,
     {{ from_micro('carbon_kg_micro') }} as carbon_kg,
-    {{ rate_from_micro(divide_rounded('renewable_kwh', 'nullif(kwh_with_share, 0)')) }} as renewable_share,
+    {{ rate_from_micro(renewable_share('renewable_kwh_pico', 'mix_kwh_pico')) }} as renewable_share,
+    {{ from_pico('mix_kwh_pico') }} as mix_kwh,
+    {{ from_pico('renewable_kwh_pico') }} as renewable_kwh,
     {{ from_micro('energy_cost_micro') }} as energy_cost
 from usage_rows

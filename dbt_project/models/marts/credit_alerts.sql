@@ -81,11 +81,14 @@ raised as (
         cast(null as decimal(18, 6)) as threshold
     from days
     inner join (
-        select distinct
+        select
             customer_id,
             posting_date
         from {{ ref('int_burst_hours') }}
-        where over_limit_micro > 0 and not is_adjustment
+        where not is_adjustment
+        group by customer_id, posting_date
+        {# In whole millionths of a minute: what spreading a slice over its hours rounds is no use. #}
+        having {{ divide_rounded('sum(over_limit_nano)', '1000') }} > 0
     ) as over_limit on days.customer_id = over_limit.customer_id and days.balance_date = over_limit.posting_date
 
 )

@@ -61,7 +61,8 @@ charges as (
         kinds.charge_frequency,
         services.*,
         settings.reporting_currency,
-        coalesce(customers.customer_name, charges.customer_id) as customer_name,
+        {# Of a closed period the name that the invoice was made out to. #}
+        coalesce(closed.customer_name, customers.customer_name, charges.customer_id) as customer_name,
         facilities.region,
         {# The month in which the cycle's last day lies: the one that is invoiced at its end. #}
         cast(date_trunc('month', {{ next_cycle_start('charges.cycle_start') }} - 1) as date) as billing_month,
@@ -99,6 +100,7 @@ charges as (
     inner join services on kinds.service_name = services.service_name
     cross join {{ ref('stg_run_settings') }} as settings
     left join {{ ref('customers') }} as customers on charges.customer_id = customers.customer_id
+    left join {{ ref('stg_final_invoices') }} as closed on charges.invoice_id = closed.invoice_id
     left join {{ ref('facilities') }} as facilities on charges.facility_id = facilities.facility_id
 
 )

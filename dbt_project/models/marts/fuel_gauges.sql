@@ -46,7 +46,7 @@ last_week as (
 
     select
         balances.customer_id,
-        cast(sum(balances.burned_credits) * 1000000 as bigint) as burned_micro
+        {{ wide('sum(balances.burned_credits) * 1000000') }} as burned_micro
     from {{ ref('credit_balances') }} as balances
     cross join settings
     where balances.balance_date > settings.last_day - 7
@@ -181,7 +181,7 @@ gauges as (
         coalesce(today.burned_in_cycle, 0) as burned_in_cycle,
         coalesce(today.depletion, 0) as depletion,
         coalesce(last_week.burned_micro, 0) as week_burned_micro,
-        cast(coalesce(today.closing_credits, 0) * 1000000 as bigint) as balance_micro,
+        {{ wide('coalesce(today.closing_credits, 0) * 1000000') }} as balance_micro,
         posted.clusters,
         posted.accelerators,
         auto_purchases.customer_id is not null as auto_purchase,
@@ -210,7 +210,7 @@ projected as (
             when last_expiry_on is null then as_of + 1
             {# A wallet that lasts for centuries has no date worth naming. #}
             when week_burned_micro > 0 then as_of + 1 + cast(least({{ int_div(
-                wide('balance_micro') ~ ' * 7', 'nullif(week_burned_micro, 0)'
+                'balance_micro * 7', 'nullif(week_burned_micro, 0)'
             ) }}, 1000000) as int)
         end as depletes_on
     from gauges

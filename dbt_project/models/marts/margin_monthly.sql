@@ -50,7 +50,7 @@ daily as (
         0 as gross_margin,
         value as breakage_revenue
     from {{ ref('credit_ledger') }}
-    where kind = 'expiry' and value <> 0
+    where kind = 'expiry'
 
 ),
 

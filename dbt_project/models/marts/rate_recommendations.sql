@@ -9,7 +9,7 @@ earned as (
     select
         earned.accelerator,
         sum(earned.gpu_minutes_micro) as minutes_micro,
-        sum(earned.burned_micro + earned.overage_micro) as credits_micro,
+        sum(earned.credits_micro) as credits_micro,
         sum(earned.burn_revenue_micro + earned.overage_revenue_micro) as revenue_micro,
         sum(earned.amortized_cost_micro) as cost_micro,
         sum({{ wide('earned.gpu_minutes_micro') }} * {{ to_micro('plans.target_gross_margin') }}) as target_minutes,

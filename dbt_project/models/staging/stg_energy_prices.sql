@@ -16,18 +16,9 @@ landed as (
     from {{ landed('energy_prices') }}
     where cast(interval_start as date) in ({{ touched_days(days_before=8) }})
 
-),
-
-counted as (
-
-    select
-        *,
-        dense_rank() over (partition by zone, interval_start order by price_per_kwh, currency) as price_rank
-    from landed
-
 )
 
-{# Delivered again with another price: the last one wins, and a control counts the pair. #}
+{# Delivered again with another price: the last one wins; the control energy_price_conflicts counts the pair. #}
 select
     zone,
     interval_start,
@@ -36,7 +27,6 @@ select
     start_minute,
     resolution_minutes,
     currency,
-    {{ to_pico('price_per_kwh') }} as price_per_kwh_pico,
-    max(price_rank) over (partition by zone, interval_start) > 1 as is_conflict
-from counted
+    {{ to_pico('price_per_kwh') }} as price_per_kwh_pico
+from landed
 qualify row_number() over (partition by zone, interval_start order by sequence desc) = 1

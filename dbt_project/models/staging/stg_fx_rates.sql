@@ -13,7 +13,7 @@ select
     currency,
     rate_date as valid_from,
     lead(rate_date) over (partition by currency order by rate_date) as valid_to,
-    {{ to_pico('usd_per_unit') }} as rate_pico
+    {{ to_pico('usd_per_unit', wide_type()) }} as rate_pico
 from landed
 
 union all
@@ -23,5 +23,5 @@ select
     reporting_currency as currency,
     date '1900-01-01' as valid_from,
     cast(null as date) as valid_to,
-    {{ to_pico('1') }} as rate_pico
+    {{ to_pico('1', wide_type()) }} as rate_pico
 from {{ ref('stg_run_settings') }}

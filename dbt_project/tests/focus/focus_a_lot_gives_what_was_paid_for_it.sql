@@ -25,10 +25,9 @@ where
     -- A cluster rented twice in a cycle has two prices; only the two together are known to add up.
     or (
         (purchases = 1 or whole_id like 'lot %') and bought > 0
-        and abs(
-            cast(cost as decimal(38, 12)) * cast(bought as decimal(38, 6))
-            - cast(paid as decimal(38, 12)) * cast(used as decimal(38, 6))
-        ) > 0.000001 * bought
+        and abs({{ scaled('cost', 12) }} - {{ multiply_divide(
+            scaled('paid', 12), scaled('used', 6), 'nullif(' ~ scaled('bought', 6) ~ ', 0)'
+        ) }}) > 1000000
     )
     -- Nobody paid: a refund gives back and takes again, a gift costs nothing.
     or (purchases = 0 and used > 0 and cost <> 0)

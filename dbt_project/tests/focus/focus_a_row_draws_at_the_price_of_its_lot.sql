@@ -48,20 +48,18 @@ select
     PricingCurrencyEffectiveCost as credits
 from priced
 where
-    abs(
-        cast(EffectiveCost as decimal(38, 12)) * cast(lot_units as decimal(38, 6))
-        - cast(PricingCurrencyEffectiveCost as decimal(38, 6)) * cast(lot_cost as decimal(38, 12))
-    ) > 0.000000001 * lot_units
+    abs({{ scaled('EffectiveCost', 12) }} - {{ multiply_divide(
+        scaled('lot_cost', 12), scaled('PricingCurrencyEffectiveCost', 6), 'nullif(' ~ scaled('lot_units', 6) ~ ', 0)'
+    ) }}) > 1000
 
 union all
 
 select
     x_ChargeId,
-    PricingQuantity * PricingCurrencyContractedUnitPrice,
+    PricingCurrencyContractedUnitPrice,
     PricingCurrencyEffectiveCost
 from {{ rebuilt_charges() }} as rebuilt
 where
     ChargeCategory = 'Usage'
     and PricingCurrency = 'GPC'
-    and abs(PricingQuantity * PricingCurrencyContractedUnitPrice - PricingCurrencyEffectiveCost)
-    > 0.000000001 * greatest(abs(PricingCurrencyEffectiveCost), 1)
+    and not {{ is_price_of('PricingQuantity', 'PricingCurrencyContractedUnitPrice', 'PricingCurrencyEffectiveCost') }}

@@ -11,6 +11,5 @@ select
     ContractedCost
 from {{ rebuilt_charges() }} as rebuilt
 where
-    abs(coalesce(PricingQuantity * ListUnitPrice, BilledCost) - ListCost) > 0.000000001 * greatest(abs(ListCost), 1)
-    or abs(coalesce(PricingQuantity * ContractedUnitPrice, BilledCost) - ContractedCost)
-    > 0.000000001 * greatest(abs(ContractedCost), 1)
+    not {{ is_price_of('PricingQuantity', 'ListUnitPrice', 'ListCost') }}
+    or not {{ is_price_of('PricingQuantity', 'ContractedUnitPrice', 'ContractedCost') }}

@@ -1,7 +1,9 @@
 {#
     What a kWh cost at each facility in each clock hour of the days this run rebuilds, in the
     reporting currency, and how clean it was. An hour without a price takes the latest hour of its
-    zone up to 24 hours back, else the facility's default, and says so.
+    zone up to 24 hours back, else the facility's default, and says so. Where there is none of these
+    either, the price is 0 and marked as missing: the control energy_price_unknown then fails, and
+    nothing is published.
 #}
 with
 
@@ -14,9 +16,7 @@ priced_intervals as (
         prices.start_minute,
         prices.resolution_minutes,
         prices.currency,
-        {{ divide_rounded(
-            wide('prices.price_per_kwh_pico') ~ ' * rates.rate_pico', '1000000000000'
-        ) }} as price_pico
+        {{ multiply_divide('rates.rate_pico', 'prices.price_per_kwh_pico', '1000000000000') }} as price_pico
     from {{ ref('stg_energy_prices') }} as prices
     left join {{ ref('stg_fx_rates') }} as rates
         on
@@ -47,7 +47,7 @@ zone_hours as (
     select
         zone,
         hour_number,
-        {{ divide_rounded('sum(' ~ wide('price_pico') ~ ' * minutes)', 'nullif(sum(minutes), 0)') }} as price_pico
+        {{ divide_rounded('sum(price_pico * minutes)', 'nullif(sum(minutes), 0)') }} as price_pico
     from interval_hours
     group by zone, hour_number
 
@@ -90,8 +90,9 @@ select
     facility_hours.facility_id,
     facility_hours.usage_day,
     cast(facility_hours.hour_of_day as int) as hour_of_day,
-    coalesce(zone_hours.price_pico, latest.price_pico, facility_hours.default_price_pico) as price_per_kwh_pico,
+    coalesce(zone_hours.price_pico, latest.price_pico, facility_hours.default_price_pico, 0) as price_per_kwh_pico,
     zone_hours.price_pico is null as is_estimated,
+    coalesce(zone_hours.price_pico, latest.price_pico, facility_hours.default_price_pico) is null as is_price_missing,
     mix.carbon_g_per_kwh_micro,
     mix.renewable_pct_micro
 from facility_hours

@@ -12,8 +12,7 @@ observations as (
         prices.price_kind,
         prices.provider,
         prices.observed_week,
-        {{ divide_rounded(wide('prices.price_per_gpu_hour_pico') ~ ' * rates.rate_pico', '1000000000000') }}
-            as price_pico
+        {{ multiply_divide('rates.rate_pico', 'prices.price_per_gpu_hour_pico', '1000000000000') }} as price_pico
     from {{ ref('stg_gpu_prices') }} as prices
     inner join {{ ref('stg_fx_rates') }} as rates
         on
@@ -82,7 +81,7 @@ medians as (
         price_kind,
         provider,
         observed_week,
-        {{ divide_rounded('sum(' ~ wide('price_pico') ~ ')', 'count(*)') }} as price_pico
+        {{ divide_rounded('sum(price_pico)', 'count(*)') }} as price_pico
     from ranked
     where 2 * price_rank between price_count and price_count + 2
     group by accelerator, price_kind, provider, observed_week

@@ -63,14 +63,14 @@ select
     basis <> 'market' and rate_pico is null as is_exchange_rate_missing,
     {# In 1e-12 of the reporting currency, so wide: lots are summed before a pool's cost is rounded. #}
     case basis
-        when 'owned' then {{ divide_rounded(
+        when 'owned' then {{ multiply_divide(
+            'rate_pico',
             wide('gpu_count') ~ ' * ('
-            ~ to_micro('capex_per_gpu') ~ ' - ' ~ to_micro('coalesce(salvage_per_gpu, 0)') ~ ') * rate_pico',
-            '1000000 * nullif(' ~ days_between('starts_on', 'life_ends_on') ~ ', 0)',
-            wide_type()
+            ~ to_micro('capex_per_gpu') ~ ' - ' ~ to_micro('coalesce(salvage_per_gpu, 0)') ~ ')',
+            '(1000000 * nullif(' ~ wide(days_between('starts_on', 'life_ends_on')) ~ ', 0))'
         ) }}
-        when 'reserved' then {{ divide_rounded(
-            wide('gpu_count') ~ ' * 24 * ' ~ to_micro('price_per_gpu_hour') ~ ' * rate_pico', '1000000', wide_type()
+        when 'reserved' then {{ multiply_divide(
+            'rate_pico', wide('gpu_count') ~ ' * 24 * ' ~ to_micro('price_per_gpu_hour'), '1000000'
         ) }}
         when 'market' then {{ wide('gpu_count') }} * 24 * coalesce(market_price_pico, 0)
     end as hardware_cost_pico

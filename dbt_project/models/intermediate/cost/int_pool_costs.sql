@@ -34,7 +34,7 @@ hardware as (
         cost_day,
         cluster,
         accelerator,
-        {{ divide_rounded('sum(' ~ wide('hardware_cost_pico') ~ ')', '1000000') }} as hardware_cost_micro,
+        {{ divide_rounded('sum(hardware_cost_pico)', '1000000') }} as hardware_cost_micro,
         max(case when is_market_price_missing then 1 else 0 end) = 1 as is_market_price_missing
     from {{ ref('int_lot_costs') }}
     group by cost_day, cluster, accelerator
@@ -48,7 +48,7 @@ busy_hours as (
         cluster,
         accelerator,
         hour_of_day,
-        sum({{ wide('gpu_minutes_micro') }}) as busy_micro
+        sum(gpu_minutes_nano) as busy_nano
     from {{ ref('int_usage_hours') }}
     where usage_day in ({{ touched_days() }})
     group by usage_day, cluster, accelerator, hour_of_day
@@ -63,7 +63,7 @@ idle as (
         pool_days.cluster,
         pool_days.accelerator,
         sum(
-            greatest({{ wide('pool_days.gpu_count') }} * 60000000 - coalesce(busy_hours.busy_micro, 0), 0)
+            greatest({{ wide('pool_days.gpu_count') }} * 60000000000 - coalesce(busy_hours.busy_nano, 0), 0)
             * energy.price_per_kwh_pico
         ) as priced_minutes,
         max(case when energy.is_estimated then 1 else 0 end) = 1 as energy_price_estimated
@@ -86,8 +86,9 @@ busy as (
         usage_rated.usage_day as cost_day,
         usage_rated.cluster,
         usage_rated.accelerator,
-        cast(sum(usage_rated.gpu_minutes_micro) as bigint) as busy_minutes_micro,
-        cast(sum(energy.energy_cost_micro) as bigint) as busy_energy_cost_micro
+        cast(sum(usage_rated.gpu_minutes_micro) as {{ wide_type() }}) as busy_minutes_micro,
+        cast(sum(energy.energy_cost_micro) as {{ wide_type() }}) as busy_energy_cost_micro,
+        cast(sum(usage_rated.event_count) as bigint) as row_count
     from {{ ref('int_usage_rated') }} as usage_rated
     inner join {{ ref('int_usage_energy') }} as energy
         on
@@ -110,16 +111,17 @@ components as (
         pool_days.facility_id,
         pool_days.accelerator,
         pool_days.gpu_count,
-        cast(pool_days.gpu_count as bigint) * 1440000000 as capacity_minutes_micro,
+        {{ wide('pool_days.gpu_count') }} * 1440000000 as capacity_minutes_micro,
         coalesce(busy.busy_minutes_micro, 0) as busy_minutes_micro,
+        coalesce(busy.row_count, 0) as row_count,
         coalesce(hardware.hardware_cost_micro, 0) as hardware_cost_micro,
         coalesce(busy.busy_energy_cost_micro, 0) as busy_energy_cost_micro,
-        {{ divide_rounded(
-            'idle.priced_minutes * cast(cast(accelerators.idle_watts as decimal(18, 3))'
-            ~ ' * cast(facilities.pue as decimal(18, 3)) * 1000000 as bigint)',
-            '60000000000 * ' ~ wide('1000000000000')
+        {{ multiply_divide(
+            'idle.priced_minutes',
+            microwatts('accelerators.idle_watts', 'facilities.pue'),
+            '(60000000000000 * ' ~ wide('1000000000000') ~ ')'
         ) }} as idle_energy_cost_micro,
-        pool_days.gpu_count * 24 * {{ to_micro('facilities.overhead_per_gpu_hour') }} as overhead_cost_micro,
+        {{ wide('pool_days.gpu_count') }} * 24 * {{ to_micro('facilities.overhead_per_gpu_hour') }} as overhead_cost_micro,
         dedicated.customer_id as dedicated_customer_id,
         idle.energy_price_estimated,
         coalesce(hardware.is_market_price_missing, false) as is_market_price_missing,
@@ -159,17 +161,19 @@ select
     gpu_count,
     capacity_minutes_micro,
     busy_minutes_micro,
+    row_count,
     hardware_cost_micro,
     busy_energy_cost_micro,
     idle_energy_cost_micro,
-    cast(overhead_cost_micro as bigint) as overhead_cost_micro,
+    cast(overhead_cost_micro as {{ wide_type() }}) as overhead_cost_micro,
     cast(
-        hardware_cost_micro + busy_energy_cost_micro + idle_energy_cost_micro + overhead_cost_micro as bigint
+        hardware_cost_micro + busy_energy_cost_micro + idle_energy_cost_micro + overhead_cost_micro
+        as {{ wide_type() }}
     ) as total_cost_micro,
     {# Customers carry idle time down to normal utilization; below it, the rest stays unallocated. #}
     greatest(
         busy_minutes_micro,
-        {{ divide_rounded(wide('capacity_minutes_micro') ~ ' * normal_utilization_micro', '1000000') }}
+        {{ divide_rounded('capacity_minutes_micro * normal_utilization_micro', '1000000') }}
     ) as normal_minutes_micro,
     dedicated_customer_id,
     energy_price_estimated,

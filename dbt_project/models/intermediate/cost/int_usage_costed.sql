@@ -9,8 +9,8 @@
 }}
 {#
     The cost of every row of usage: its share of its pool's day. One row per row of usage_daily, and
-    one with 0 minutes for a dedicated pool that its customer did not use that day: its cost is the
-    customer's all the same.
+    one with 0 minutes for a dedicated pool that its customer did not use that day (what was taken back
+    outweighs what was used, or nothing was): its cost is the customer's all the same.
 #}
 with
 
@@ -33,7 +33,8 @@ usage_rows as (
         energy.busy_kwh_micro,
         energy.energy_cost_micro,
         energy.carbon_kg_micro,
-        energy.renewable_share_micro
+        energy.mix_kwh_pico,
+        energy.renewable_kwh_pico
     from {{ ref('int_usage_rated') }} as usage_rated
     inner join {{ ref('int_usage_energy') }} as energy
         on
@@ -60,6 +61,25 @@ pools as (
 
 ),
 
+{# What a dedicated pool's own customer used of it on a day, whenever it was booked. #}
+own_use as (
+
+    select
+        pools.cost_day,
+        pools.cluster,
+        pools.accelerator,
+        sum(usage_rows.gpu_minutes_micro) as minutes_micro
+    from pools
+    inner join usage_rows
+        on
+            pools.cost_day = usage_rows.usage_day
+            and pools.cluster = usage_rows.cluster
+            and pools.accelerator = usage_rows.accelerator
+            and pools.dedicated_customer_id = usage_rows.customer_id
+    group by pools.cost_day, pools.cluster, pools.accelerator
+
+),
+
 {# A dedicated pool without minutes of its customer: the cost still needs a row to stand on. #}
 unused_dedicated as (
 
@@ -75,23 +95,23 @@ unused_dedicated as (
         false as is_adjustment,
         true as is_dedicated,
         cast(0 as bigint) as event_count,
-        cast(0 as bigint) as gpu_minutes_micro,
-        cast(0 as bigint) as credits_micro,
-        cast(0 as bigint) as busy_kwh_micro,
-        cast(0 as bigint) as energy_cost_micro,
-        cast(null as bigint) as carbon_kg_micro,
-        cast(null as bigint) as renewable_share_micro
+        {{ wide('0') }} as gpu_minutes_micro,
+        {{ wide('0') }} as credits_micro,
+        {{ wide('0') }} as busy_kwh_micro,
+        {{ wide('0') }} as energy_cost_micro,
+        cast(null as {{ wide_type() }}) as carbon_kg_micro,
+        cast(null as {{ wide_type() }}) as mix_kwh_pico,
+        cast(null as {{ wide_type() }}) as renewable_kwh_pico
     from pools
-    left join usage_rows
+    left join own_use
         on
-            pools.cost_day = usage_rows.usage_day
-            and pools.cluster = usage_rows.cluster
-            and pools.accelerator = usage_rows.accelerator
-            and pools.dedicated_customer_id = usage_rows.customer_id
+            pools.cost_day = own_use.cost_day
+            and pools.cluster = own_use.cluster
+            and pools.accelerator = own_use.accelerator
     where
         pools.dedicated_customer_id is not null
         and pools.cost_day >= pools.books_open_on
-        and usage_rows.customer_id is null
+        and coalesce(own_use.minutes_micro, 0) <= 0
 
 ),
 
@@ -112,22 +132,31 @@ shared as (
         pools.busy_minutes_micro,
         pools.capacity_minutes_micro,
         coalesce(pools.is_market_price_missing, false) as is_market_price_missing,
-        {# Who carries the pool's day: its customer if it is dedicated, else everyone who used it. #}
+        {#
+            Who carries the pool's day: its customer if it is dedicated (on rows of use, or on the one row of a
+            day without), else everyone who used it.
+        #}
         case
             when pools.dedicated_customer_id is null then pools.cost_day is not null
-            else pools.dedicated_customer_id = bearers.customer_id
+            else
+                pools.dedicated_customer_id = bearers.customer_id
+                and (
+                    coalesce(own_use.minutes_micro, 0) > 0
+                    or bearers.event_count = 0
+                    or bearers.usage_day < settings.books_open_on
+                )
         end as carries_pool,
         bearers.usage_day < settings.books_open_on as is_before_books,
         case
             when pools.dedicated_customer_id is not null then pools.total_cost_micro
             when pools.busy_minutes_micro <= 0 then 0
-            else {{ divide_rounded(
-                wide('pools.total_cost_micro') ~ ' * pools.busy_minutes_micro', 'nullif(pools.normal_minutes_micro, 0)'
+            else {{ multiply_divide(
+                'pools.total_cost_micro', 'pools.busy_minutes_micro', 'nullif(pools.normal_minutes_micro, 0)'
             ) }}
         end as allocated_cost_micro,
         {# The rate is not rounded before it is multiplied. #}
-        {{ divide_rounded(
-            wide('pools.total_cost_micro') ~ ' * bearers.gpu_minutes_micro',
+        {{ multiply_divide(
+            'pools.total_cost_micro', 'bearers.gpu_minutes_micro',
             'nullif(greatest(pools.capacity_minutes_micro, pools.busy_minutes_micro), 0)'
         ) }} as pool_direct_cost_micro,
         market.price_per_gpu_hour_pico
@@ -138,6 +167,11 @@ shared as (
             bearers.usage_day = pools.cost_day
             and bearers.cluster = pools.cluster
             and bearers.accelerator = pools.accelerator
+    left join own_use
+        on
+            bearers.usage_day = own_use.cost_day
+            and bearers.cluster = own_use.cluster
+            and bearers.accelerator = own_use.accelerator
     left join {{ ref('int_gpu_market_prices') }} as market
         on
             pools.cost_day is null
@@ -166,7 +200,7 @@ allocated as (
         shares={'share_micro': 'allocated_cost_micro'},
         weight='carried_minutes_micro',
         within=['usage_day', 'cluster', 'accelerator', 'carrier_group'],
-        key=['customer_id', 'model_family', 'posting_date']
+        key=['customer_id', 'posting_date', 'model_family', 'event_count']
     ) }} as spread_rows
 
 ),
@@ -176,8 +210,8 @@ priced as (
     select
         *,
         {# No pool that day: bought in at the market, plus the energy it used. #}
-        {{ divide_rounded(
-            wide('gpu_minutes_micro') ~ ' * coalesce(price_per_gpu_hour_pico, 0)', '60 * ' ~ wide('1000000000000')
+        {{ multiply_divide(
+            'coalesce(price_per_gpu_hour_pico, 0)', 'gpu_minutes_micro', '(60 * ' ~ wide('1000000000000') ~ ')'
         ) }} + energy_cost_micro as unpooled_cost_micro
     from allocated
 
@@ -228,9 +262,10 @@ select
     busy_kwh_micro,
     energy_cost_micro,
     carbon_kg_micro,
-    renewable_share_micro,
-    cast(direct_cost_micro as bigint) as direct_cost_micro,
-    cast(amortized_cost_micro - direct_cost_micro as bigint) as idle_cost_micro,
-    cast(amortized_cost_micro as bigint) as amortized_cost_micro,
+    mix_kwh_pico,
+    renewable_kwh_pico,
+    cast(direct_cost_micro as {{ wide_type() }}) as direct_cost_micro,
+    cast(amortized_cost_micro - direct_cost_micro as {{ wide_type() }}) as idle_cost_micro,
+    cast(amortized_cost_micro as {{ wide_type() }}) as amortized_cost_micro,
     not (is_market_price_missing or (not has_pool and price_per_gpu_hour_pico is null)) as is_cost_complete
 from costed

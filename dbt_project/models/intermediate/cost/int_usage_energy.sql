@@ -20,9 +20,7 @@ hours as (
         energy.carbon_g_per_kwh_micro,
         energy.renewable_pct_micro,
         {# Drawn at the meter of the site, in millionths of a watt per busy GPU. #}
-        cast(
-            cast(accelerators.busy_watts as decimal(18, 3)) * cast(facilities.pue as decimal(18, 3)) * 1000000 as bigint
-        ) as busy_microwatts
+        {{ microwatts('accelerators.busy_watts', 'facilities.pue') }} as busy_microwatts
     from {{ ref('int_usage_hours') }} as usage_hours
     inner join {{ ref('clusters') }} as clusters on usage_hours.cluster = clusters.cluster
     inner join {{ ref('facilities') }} as facilities on clusters.facility_id = facilities.facility_id
@@ -46,25 +44,25 @@ daily as (
         accelerator,
         model_family,
         busy_microwatts,
-        sum({{ wide('gpu_minutes_micro') }}) as minutes_micro,
-        sum({{ wide('modelled_minutes_micro') }} * price_per_kwh_pico) as priced_minutes,
+        sum(gpu_minutes_nano) as minutes_nano,
+        sum(modelled_minutes_nano * price_per_kwh_pico) as priced_minutes,
         sum(coalesce(metered_energy_cost_micro, 0)) as metered_energy_cost_micro,
-        sum(case
-            when carbon_g_per_kwh_micro is not null then {{ wide('gpu_minutes_micro') }} * carbon_g_per_kwh_micro
-        end) as carbon_minutes,
-        sum(case
-            when renewable_pct_micro is not null then {{ wide('gpu_minutes_micro') }} * renewable_pct_micro
-        end) as renewable_minutes,
-        sum(case
-            when renewable_pct_micro is not null then {{ wide('gpu_minutes_micro') }}
-        end) as minutes_with_renewable,
+        sum(case when carbon_g_per_kwh_micro is not null then gpu_minutes_nano * carbon_g_per_kwh_micro end)
+            as carbon_minutes,
+        sum(case when renewable_pct_micro is not null then gpu_minutes_nano * renewable_pct_micro end)
+            as renewable_minutes,
+        sum(case when renewable_pct_micro is not null then gpu_minutes_nano end) as minutes_with_mix,
         max(case when is_estimated then 1 else 0 end) = 1 as energy_price_estimated
     from hours
     group by customer_id, usage_day, posting_date, cluster, accelerator, model_family, busy_microwatts
 
 )
 
-{# The divisors: 1e6 per factor in millionths (1e12 for a price), 60 minutes and 1,000 watts (grams). #}
+{#
+    The divisors: 1e9 for minutes, 1e6 per other factor in millionths (1e12 for a price), 60 minutes and
+    1,000 watts (grams). What the
+    renewable share is made of stays finer, so that shares of larger wholes are worked out from it.
+#}
 select
     customer_id,
     usage_day,
@@ -72,13 +70,16 @@ select
     cluster,
     accelerator,
     model_family,
-    {{ divide_rounded('minutes_micro * busy_microwatts', '60000000000') }} as busy_kwh_micro,
+    {{ multiply_divide('minutes_nano', 'busy_microwatts', '60000000000000') }} as busy_kwh_micro,
     cast(
-        {{ divide_rounded('priced_minutes * busy_microwatts', '60000000000 * ' ~ wide('1000000000000')) }}
-        + metered_energy_cost_micro as bigint
+        {{ multiply_divide('priced_minutes', 'busy_microwatts', '(60000000000000 * ' ~ wide('1000000000000') ~ ')') }}
+        + metered_energy_cost_micro as {{ wide_type() }}
     ) as energy_cost_micro,
-    {{ divide_rounded('carbon_minutes * busy_microwatts', '60000000000 * ' ~ wide('1000000000')) }} as carbon_kg_micro,
+    {{ multiply_divide('carbon_minutes', 'busy_microwatts', '(60000000000000 * ' ~ wide('1000000000') ~ ')') }}
+        as carbon_kg_micro,
+    {{ multiply_divide('minutes_with_mix', 'busy_microwatts', '60000000') }} as mix_kwh_pico,
     {# Percent to a share: 100. #}
-    {{ divide_rounded('renewable_minutes', '100 * nullif(minutes_with_renewable, 0)') }} as renewable_share_micro,
+    {{ multiply_divide('renewable_minutes', 'busy_microwatts', '(60000000 * ' ~ wide('100000000') ~ ')') }}
+        as renewable_kwh_pico,
     energy_price_estimated
 from daily

@@ -148,7 +148,7 @@ overage_overlaps as (
 
     select
         *,
-        customer_id || '/overage/' || cast(cycle_start as varchar(10)) || '/' || plan_sku as lot_id,
+        customer_id || '/overage/' || cast(cycle_start as varchar(10)) || '/' || {{ id_part('plan_sku') }} as lot_id,
         sum(overage_micro) over (
             partition by customer_id, cycle_start, plan_sku
             order by posting_date, usage_day, cluster, accelerator, model_family
@@ -201,8 +201,8 @@ dedicated_rows as (
         charges.sku as fee_sku,
         charges.granted_on as fee_from,
         {{ wide('charges.gpu_count') }} * charges.active_days * 1000000 as fee_units_micro,
-        cast(charges.gpu_count as bigint) * 1000000 as day_units_micro,
-        {{ wide('coalesce(lines.amount, 0) * 100') }} * 10000000000 as fee_pico
+        {{ wide('charges.gpu_count') }} * 1000000 as day_units_micro,
+        {{ wide('cast(coalesce(lines.amount, 0) as decimal(38, 2)) * 100') }} * 10000000000 as fee_pico
     from usage_rows
     inner join {{ ref('int_dedicated_charges') }} as charges
         on
@@ -215,7 +215,7 @@ dedicated_rows as (
         on
             charges.cycle_start = lines.cycle_start
             and charges.customer_id || '/' || cast(charges.cycle_start as varchar(10)) || '/dedicated_cluster/'
-            || charges.subscription_id = lines.invoice_line_id
+            || {{ id_part('charges.subscription_id') }} = lines.invoice_line_id
     where usage_rows.is_dedicated and (usage_rows.event_count > 0 or lines.amount <> 0)
 
 ),
@@ -224,7 +224,7 @@ dedicated_shares as (
 
     select * from {{ spread(
         relation='dedicated_rows', shares={'units_micro': 'day_units_micro'}, weight='gpu_minutes_micro',
-        within=['subscription_id', 'posting_date'], key=['usage_day', 'accelerator', 'model_family']
+        within=['subscription_id', 'posting_date'], key=['usage_day', 'accelerator', 'model_family', 'event_count']
     ) }} as spread_rows
 
 ),
@@ -235,7 +235,7 @@ dedicated_parts as (
         *,
         sum(units_micro) over (
             partition by subscription_id, fee_from
-            order by posting_date, usage_day, accelerator, model_family
+            order by posting_date, usage_day, accelerator, model_family, event_count
             rows between unbounded preceding and current row
         ) as units_until_micro
     from dedicated_shares
@@ -257,6 +257,7 @@ parts as (
         usage_rows.is_adjustment,
         usage_rows.credit_rate_micro,
         usage_rows.gpu_minutes_micro,
+        usage_rows.event_count,
         credit_parts.lot_id,
         dedicated_parts.fee_sku,
         coalesce(credit_parts.given_to_micro - credit_parts.given_from_micro, 0) as drawn_micro,
@@ -283,7 +284,7 @@ parts as (
             partition by
                 usage_rows.customer_id, usage_rows.posting_date, usage_rows.usage_day, usage_rows.cluster,
                 usage_rows.accelerator, usage_rows.model_family
-            order by credit_parts.part_order nulls last, credit_parts.lot_id
+            order by credit_parts.part_order nulls last, credit_parts.lot_id, usage_rows.event_count desc
         ) as int) as part_number
     from usage_rows
     left join credit_parts
@@ -303,6 +304,7 @@ parts as (
             and usage_rows.cluster = dedicated_parts.cluster
             and usage_rows.accelerator = dedicated_parts.accelerator
             and usage_rows.model_family = dedicated_parts.model_family
+            and usage_rows.event_count = dedicated_parts.event_count
     where usage_rows.event_count > 0 or credit_parts.lot_id is not null or dedicated_parts.units_micro <> 0
 
 )
@@ -321,7 +323,7 @@ select
     lot_id,
     fee_sku,
     credit_rate_micro,
-    cast(drawn_micro as bigint) as drawn_micro,
+    cast(drawn_micro as {{ wide_type() }}) as drawn_micro,
     gpu_days_micro,
     consumed_micro,
     {{ wide('effective_pico') }} as effective_pico,
@@ -330,6 +332,6 @@ select
     whole_micro
 from {{ spread(
     relation='parts', shares={'consumed_micro': 'gpu_minutes_micro'}, weight='drawn_micro',
-    within=['customer_id', 'posting_date', 'usage_day', 'cluster', 'accelerator', 'model_family'],
+    within=['customer_id', 'posting_date', 'usage_day', 'cluster', 'accelerator', 'model_family', 'event_count'],
     key=['part_number']
 ) }} as spread_rows

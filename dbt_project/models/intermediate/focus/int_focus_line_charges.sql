@@ -9,7 +9,7 @@ lines as (
     select
         *,
         {{ to_micro('quantity') }} as quantity_micro,
-        cast(amount * 100 as bigint) as amount_cents
+        {{ wide('cast(amount as decimal(38, 2)) * 100') }} as amount_cents
     from {{ ref('invoice_lines') }}
     where cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
 
@@ -59,12 +59,12 @@ settlements as (
     from lines
     cross join {{ ref('stg_run_settings') }} as settings
     inner join {{ ref('adjustments') }} as adjustments
-        on lines.invoice_id || '/adjustment/' || adjustments.adjustment_id = lines.invoice_line_id
+        on lines.invoice_id || '/adjustment/' || {{ id_part('adjustments.adjustment_id') }} = lines.invoice_line_id
     inner join {{ ref('int_focus_invoices') }} as corrected
         on
             lines.customer_id = corrected.customer_id
             and corrected.cycle_end + settings.days_until_close <= adjustments.posted_on
-            and lines.description like '%' || corrected.invoice_id || '%'
+            and instr(lines.description, corrected.invoice_id) > 0
     where lines.line_type = 'adjustment'
     qualify row_number() over (
         partition by lines.invoice_line_id order by corrected.cycle_start desc
@@ -108,7 +108,7 @@ purchases as (
         on
             lines.cycle_start = orders.cycle_start
             and lines.line_type = orders.source
-            and lines.invoice_id || '/' || orders.source || '/' || orders.order_id = lines.invoice_line_id
+            and lines.invoice_id || '/' || orders.source || '/' || {{ id_part('orders.order_id') }} = lines.invoice_line_id
     where lines.line_type in ('base_credits', 'burst_pack', 'top_up', 'auto_purchase')
 
     union all
@@ -125,7 +125,7 @@ purchases as (
             when lines.is_adjustment and count(*) over (partition by lots.lot_id) = 2 then late_overage.overage_micro
             when count(*) over (partition by lots.lot_id) = 2 then lots.credits_micro - late_overage.overage_micro
             else lots.credits_micro
-        end as bigint) as units_micro,
+        end as {{ wide_type() }}) as units_micro,
         'Credits' as drawn_unit,
         'Credits' as undrawn_unit,
         lines.amount_cents as billed_cents,
@@ -155,7 +155,7 @@ purchases as (
         coalesce(charges.granted_on, lines.cycle_start) as period_from,
         coalesce(charges.active_until, lines.cycle_end) as period_until,
         cast(null as varchar(10)) as lot_id,
-        cast(charges.gpu_count as bigint) * charges.active_days * 1000000 as units_micro,
+        {{ wide('charges.gpu_count') }} * charges.active_days * 1000000 as units_micro,
         'GPU-Days' as drawn_unit,
         'GPUs' as undrawn_unit,
         lines.amount_cents as billed_cents,
@@ -164,7 +164,7 @@ purchases as (
     left join {{ ref('int_dedicated_charges') }} as charges
         on
             lines.cycle_start = charges.cycle_start
-            and lines.invoice_id || '/dedicated_cluster/' || charges.subscription_id = lines.invoice_line_id
+            and lines.invoice_id || '/dedicated_cluster/' || {{ id_part('charges.subscription_id') }} = lines.invoice_line_id
     where lines.line_type = 'dedicated_cluster'
 
 ),
@@ -203,12 +203,12 @@ line_charges as (
         lot_id,
         case when lot_id is not null then units_micro end as credit_delta_micro,
         billed_cents,
-        cast(0 as bigint) as effective_cents,
+        {{ wide('0') }} as effective_cents,
         coalesce(nullif(units_micro, 0), quantity_micro) as units_micro,
         case when coalesce(units_micro, 0) <> 0 then drawn_unit else undrawn_unit end as pricing_unit,
         amount_cents as list_cents,
         billed_cents as contracted_cents,
-        cast(null as bigint) as unit_price_pico,
+        cast(null as {{ wide_type() }}) as unit_price_pico,
         corrects_charge_id
     from purchases
 
@@ -305,8 +305,8 @@ select
     cast(null as varchar(10)) as accelerator,
     cast(null as varchar(10)) as model_family,
     lot_id,
-    cast(credit_delta_micro as bigint) as credit_delta_micro,
-    cast(billed_cents as bigint) as billed_cents,
+    cast(credit_delta_micro as {{ wide_type() }}) as credit_delta_micro,
+    cast(billed_cents as {{ wide_type() }}) as billed_cents,
     {{ wide('effective_cents') }} * 10000000000 as effective_pico,
     cast(0 as bigint) as effective_credits_micro,
     {{ wide('priced_units_micro') }} * 1000000 as pricing_quantity_pico,
@@ -363,6 +363,6 @@ select
     settlements.corrects_charge_id
 from lines
 left join {{ ref('adjustments') }} as adjustments
-    on lines.invoice_id || '/adjustment/' || adjustments.adjustment_id = lines.invoice_line_id
+    on lines.invoice_id || '/adjustment/' || {{ id_part('adjustments.adjustment_id') }} = lines.invoice_line_id
 left join settlements on lines.invoice_line_id = settlements.invoice_line_id
 where lines.line_type = 'adjustment'

@@ -22,7 +22,7 @@ lines as (
         invoice_line_id,
         line_type,
         sku,
-        {{ wide('amount * 100') }} * 10000000000 as amount_pico
+        {{ wide('cast(amount as decimal(38, 2)) * 100') }} * 10000000000 as amount_pico
     from {{ ref('invoice_lines') }}
     where cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
 
@@ -43,8 +43,9 @@ grants as (
         value_micro,
         customer_id || '/' || cast(cycle_start as varchar(10)) || '/'
         || case source when 'plan' then 'base_credits' else source end || '/'
-        || case source when 'auto_purchase' then grant_id else origin_id end as purchase_line_id,
-        customer_id || '/' || cast(cycle_start as varchar(10)) || '/term_discount/' || origin_id as discount_line_id
+        || case source when 'auto_purchase' then grant_id else {{ id_part('origin_id') }} end as purchase_line_id,
+        customer_id || '/' || cast(cycle_start as varchar(10)) || '/term_discount/'
+        || {{ id_part('origin_id') }} as discount_line_id
     from {{ ref('int_wallet_days') }}
     where granted_on = posted_on and cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
 
@@ -225,7 +226,8 @@ overage as (
 overage_bought as (
 
     select
-        overage.customer_id || '/overage/' || cast(overage.cycle_start as varchar(10)) || '/' || overage.sku as lot_id,
+        overage.customer_id || '/overage/' || cast(overage.cycle_start as varchar(10)) || '/'
+        || {{ id_part('overage.sku') }} as lot_id,
         overage.customer_id,
         overage.cycle_start,
         'overage' as source,
@@ -270,7 +272,7 @@ select
     origin_id,
     granted_on,
     expires_on,
-    cast(credits_micro as bigint) as credits_micro,
+    cast(credits_micro as {{ wide_type() }}) as credits_micro,
     purchase_line_id,
     {{ wide('paid_pico') }} as paid_pico,
     {{ wide('contracted_pico') }} as contracted_pico,

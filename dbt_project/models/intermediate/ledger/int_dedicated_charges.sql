@@ -63,7 +63,7 @@ priced as (
     select
         counted.subscription_id,
         counted.granted_on,
-        sum({{ tier_price_atto('(cast(counted.gpu_count as bigint) * 1000000)', 'tiers') }}) as price_atto
+        sum({{ tier_price_atto(wide('counted.gpu_count') ~ ' * 1000000', 'tiers') }}) as price_atto
     from counted
     inner join {{ ref('stg_price_tiers') }} as tiers
         on
@@ -101,7 +101,7 @@ select
     gpu_count,
     {{ days_between('granted_on', 'active_until') }} as active_days,
     coalesce({{ divide_rounded('price_atto', 'nullif(' ~ wide('gpu_count') ~ ' * 1000000, 0)') }}, 0) as unit_price_pico,
-    {{ divide_rounded(
+    {{ rounded_cents(
         'price_atto * ' ~ days_between('granted_on', 'active_until'), 'cycle_days * ' ~ wide('10000000000000000')
     ) }} as amount_cents,
     {{ divide_rounded(

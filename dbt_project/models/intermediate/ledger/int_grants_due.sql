@@ -42,7 +42,7 @@ union all
 {# Goodwill is worth nothing when it is burned and lives to the end of its cycle. #}
 select
     adjustments.customer_id || '/adjustment/' || cast(adjustments.posted_on as varchar(10))
-    || '/' || adjustments.adjustment_id as grant_id,
+    || '/' || {{ id_part('adjustments.adjustment_id') }} as grant_id,
     adjustments.customer_id,
     'adjustment' as source,
     cast(null as varchar(10)) as sku,
@@ -51,7 +51,7 @@ select
     adjustments.posted_on as granted_on,
     {{ next_cycle_start(cycle_start('adjustments.posted_on', 'customers.billing_anchor_day')) }} - 1 as expires_on,
     {{ to_micro('adjustments.credits') }} as credits_micro,
-    cast(0 as bigint) as value_micro,
+    {{ wide('0') }} as value_micro,
     cast(null as bigint) as rollover_min_micro,
     cast(null as bigint) as rollover_rate_micro
 from {{ ref('adjustments') }} as adjustments

@@ -44,7 +44,7 @@ base_lines as (
         customer_id,
         cycle_start,
         'base_credits' as line_type,
-        subscription_id as line_key,
+        {{ id_part('subscription_id') }} as line_key,
         sku,
         'Included credits of the plan' as description,
         credits_micro as quantity_micro,
@@ -59,7 +59,7 @@ base_lines as (
         customer_id,
         cycle_start,
         'term_discount' as line_type,
-        subscription_id as line_key,
+        {{ id_part('subscription_id') }} as line_key,
         sku,
         'Discount for the committed term' as description,
         credits_micro as quantity_micro,
@@ -77,13 +77,13 @@ pack_lines as (
         customer_id,
         cycle_start,
         source as line_type,
-        order_id as line_key,
+        {{ id_part('order_id') }} as line_key,
         sku,
         case when source = 'burst_pack' then 'Burst pack' else 'Top-up of credits' end as description,
-        cast(quantity as bigint) * 1000000 as quantity_micro,
+        {{ wide('quantity') }} * 1000000 as quantity_micro,
         'pack' as unit,
         {{ divide_rounded('price_atto', wide('quantity') ~ ' * 1000000') }} as unit_price_pico,
-        {{ divide_rounded('price_atto', wide('10000000000000000')) }} as amount_cents
+        {{ rounded_cents('price_atto', wide('10000000000000000')) }} as amount_cents
     from order_charges
 
     union all
@@ -95,12 +95,26 @@ pack_lines as (
         grant_id as line_key,
         sku,
         'Automatic top-up' as description,
-        packs * 1000000 as quantity_micro,
+        {{ wide('packs') }} * 1000000 as quantity_micro,
         'pack' as unit,
         {{ divide_rounded('price_atto', wide('packs') ~ ' * 1000000') }} as unit_price_pico,
-        {{ divide_rounded('price_atto', wide('10000000000000000')) }} as amount_cents
+        {{ rounded_cents('price_atto', wide('10000000000000000')) }} as amount_cents
     from wallet_days
     where source = 'auto_purchase' and granted_on = posted_on
+
+),
+
+{# A cluster may move in the middle of a cycle: every site where its fee was earned. #}
+dedicated_sites as (
+
+    select
+        customer_id,
+        cycle_start,
+        cluster,
+        {{ sorted_list('facility_id') }} as facility_ids
+    from earned
+    where is_dedicated
+    group by customer_id, cycle_start, cluster
 
 ),
 
@@ -110,15 +124,15 @@ dedicated_lines as (
         charges.customer_id,
         charges.cycle_start,
         'dedicated_cluster' as line_type,
-        charges.subscription_id as line_key,
+        {{ id_part('charges.subscription_id') }} as line_key,
         charges.sku,
         'Dedicated cluster' as description,
-        cast(charges.gpu_count as bigint) * 1000000 as quantity_micro,
+        {{ wide('charges.gpu_count') }} * 1000000 as quantity_micro,
         'gpu' as unit,
         charges.unit_price_pico,
         charges.amount_cents,
         charges.cluster,
-        charges.facility_id as facility_ids,
+        coalesce(sites.facility_ids, charges.facility_id) as facility_ids,
         {# Days on which the customer did not use a pool of its cluster: that cost stands here. #}
         coalesce(sum(earned.amortized_cost_micro), 0) as amortized_cost_micro
     from {{ ref('int_dedicated_charges') }} as charges
@@ -130,10 +144,15 @@ dedicated_lines as (
             and earned.event_count = 0
             and earned.posting_date >= charges.granted_on
             and earned.posting_date < charges.active_until
+    left join dedicated_sites as sites
+        on
+            charges.customer_id = sites.customer_id
+            and charges.cluster = sites.cluster
+            and charges.cycle_start = sites.cycle_start
     where charges.cycle_start in (select cycle_start from cycles)
     group by
         charges.customer_id, charges.cycle_start, charges.subscription_id, charges.sku, charges.gpu_count,
-        charges.unit_price_pico, charges.amount_cents, charges.cluster, charges.facility_id
+        charges.unit_price_pico, charges.amount_cents, charges.cluster, sites.facility_ids, charges.facility_id
 
 ),
 
@@ -149,11 +168,10 @@ usage_lines as (
         sum(burned_micro) as quantity_micro,
         sum(gpu_minutes_micro) as gpu_minutes_micro,
         sum(amortized_cost_micro) as amortized_cost_micro,
-        max(facility_id) as facility_ids,
+        {{ sorted_list('facility_id') }} as facility_ids,
         sum(carbon_kg_micro) as carbon_kg_micro,
-        sum(case when renewable_share_micro is not null then {{ wide('busy_kwh_micro') }} * renewable_share_micro end)
-            as renewable_kwh,
-        sum(case when renewable_share_micro is not null then {{ wide('busy_kwh_micro') }} end) as kwh_with_share
+        sum(mix_kwh_pico) as mix_kwh_pico,
+        sum(renewable_kwh_pico) as renewable_kwh_pico
     from earned
     where event_count > 0
     group by customer_id, cycle_start, cluster, accelerator, model_family, is_adjustment
@@ -197,10 +215,10 @@ overage_priced as (
         overage_cycles.cycle_start,
         overage_cycles.sku,
         overage_cycles.is_waived,
-        cast(overage_cycles.overage_micro as bigint) as overage_micro,
-        cast(coalesce(regular_overage.regular_micro, 0) as bigint) as regular_micro,
-        coalesce(sum({{ tier_price_atto('cast(overage_cycles.overage_micro as bigint)', 'tiers') }}), 0) as price_atto,
-        coalesce(sum({{ tier_price_atto('cast(coalesce(regular_overage.regular_micro, 0) as bigint)', 'tiers') }}), 0)
+        overage_cycles.overage_micro,
+        coalesce(regular_overage.regular_micro, 0) as regular_micro,
+        coalesce(sum({{ tier_price_atto('overage_cycles.overage_micro', 'tiers') }}), 0) as price_atto,
+        coalesce(sum({{ tier_price_atto('coalesce(regular_overage.regular_micro, 0)', 'tiers') }}), 0)
             as regular_price_atto
     from overage_cycles
     left join regular_overage
@@ -265,9 +283,9 @@ burst_lines as (
             is_adjustment,
             pack_sku,
             surcharge_unit_price_pico,
-            {{ divide_rounded('sum(' ~ wide('burst_credits_pico') ~ ')', '1000000') }} as burst_credits_micro
+            {{ divide_rounded('sum(burst_credits_femto)', '1000000000') }} as burst_credits_micro
         from {{ ref('int_burst_hours') }}
-        where burst_micro > 0 and cycle_start in (select cycle_start from cycles)
+        where burst_nano > 0 and cycle_start in (select cycle_start from cycles)
         group by customer_id, cycle_start, posting_date, is_adjustment, pack_sku, surcharge_unit_price_pico
     ) as burst_days
     group by customer_id, cycle_start, is_adjustment, pack_sku, surcharge_unit_price_pico
@@ -349,11 +367,11 @@ lines as (
         cast(null as varchar(10)) as cluster,
         cast(null as varchar(10)) as accelerator,
         cast(null as varchar(10)) as model_family,
-        cast(null as bigint) as gpu_minutes_micro,
-        cast(null as bigint) as amortized_cost_micro,
+        cast(null as {{ wide_type() }}) as gpu_minutes_micro,
+        cast(null as {{ wide_type() }}) as amortized_cost_micro,
         cast(null as varchar(10)) as facility_ids,
-        cast(null as bigint) as renewable_share_micro,
-        cast(null as bigint) as carbon_kg_micro,
+        cast(null as {{ wide_type() }}) as renewable_share_micro,
+        cast(null as {{ wide_type() }}) as carbon_kg_micro,
         false as is_adjustment
     from (
         select * from base_lines
@@ -391,7 +409,7 @@ lines as (
         customer_id,
         cycle_start,
         'credit_usage',
-        cluster || '/' || accelerator || '/' || model_family,
+        {{ usage_id_parts('usage_lines') }},
         null,
         'GPU minutes paid with credits',
         quantity_micro,
@@ -404,7 +422,7 @@ lines as (
         gpu_minutes_micro,
         amortized_cost_micro,
         facility_ids,
-        {{ divide_rounded('renewable_kwh', 'nullif(kwh_with_share, 0)') }},
+        {{ renewable_share('renewable_kwh_pico', 'mix_kwh_pico') }},
         carbon_kg_micro,
         is_adjustment
     from usage_lines
@@ -415,13 +433,13 @@ lines as (
         customer_id,
         cycle_start,
         'overage',
-        sku as line_key,
+        {{ id_part('sku') }} as line_key,
         sku,
         'Credits beyond the wallet',
         quantity_micro,
         'credit',
         {{ divide_rounded('price_atto', 'quantity_micro') }},
-        {{ divide_rounded('price_atto', wide('10000000000000000')) }},
+        {{ rounded_cents('price_atto', wide('10000000000000000')) }},
         null,
         null,
         null,
@@ -439,13 +457,13 @@ lines as (
         customer_id,
         cycle_start,
         'burst_surcharge',
-        pack_sku || '/' || {{ plain_decimal(from_pico('surcharge_unit_price_pico')) }},
+        {{ id_part('pack_sku') }} || '/' || {{ plain_decimal(from_pico('surcharge_unit_price_pico')) }},
         pack_sku,
         'Surcharge on credits burned in a burst window',
         quantity_micro,
         'credit',
         surcharge_unit_price_pico,
-        {{ divide_rounded(wide('quantity_micro') ~ ' * surcharge_unit_price_pico', wide('10000000000000000')) }},
+        {{ rounded_cents('quantity_micro * surcharge_unit_price_pico', wide('10000000000000000')) }},
         null,
         null,
         null,
@@ -456,7 +474,7 @@ lines as (
         null,
         is_adjustment
     from burst_lines
-    where {{ divide_rounded(wide('quantity_micro') ~ ' * surcharge_unit_price_pico', wide('1000000000000')) }} <> 0
+    where {{ divide_rounded('quantity_micro * surcharge_unit_price_pico', wide('1000000000000')) }} <> 0
 
     union all
 
@@ -464,7 +482,7 @@ lines as (
         customer_id,
         cycle_start,
         'energy_surcharge',
-        sku as line_key,
+        {{ id_part('sku') }} as line_key,
         sku,
         description,
         quantity_micro,
@@ -489,7 +507,7 @@ lines as (
         customer_id,
         cycle_start,
         line_type,
-        coalesce(sku, source),
+        coalesce({{ sku_id_part('sku') }}, source),
         sku,
         case when line_type = 'rollover' then 'Unused credits carried into the next cycle' else 'Credits expired unused' end,
         quantity_micro,
@@ -514,13 +532,13 @@ lines as (
         adjustments.customer_id,
         {{ cycle_start('adjustments.posted_on', 'customers.billing_anchor_day') }},
         'adjustment',
-        adjustments.adjustment_id,
+        {{ id_part('adjustments.adjustment_id') }},
         null,
         adjustments.reason,
         1000000,
         'adjustment',
-        0,
-        {{ divide_rounded(to_micro('adjustments.amount'), '10000') }},
+        {{ rounded_cents(to_micro('adjustments.amount'), '10000') }} * {{ wide('10000000000') }},
+        {{ rounded_cents(to_micro('adjustments.amount'), '10000') }},
         null,
         null,
         null,
@@ -557,15 +575,15 @@ select
     lines.cluster,
     lines.accelerator,
     lines.model_family,
-    cast(lines.quantity_micro as bigint) as quantity_micro,
+    cast(lines.quantity_micro as {{ wide_type() }}) as quantity_micro,
     lines.unit,
-    cast(lines.unit_price_pico as bigint) as unit_price_pico,
-    cast(lines.amount_cents as bigint) as amount_cents,
-    cast(lines.gpu_minutes_micro as bigint) as gpu_minutes_micro,
-    cast(lines.amortized_cost_micro as bigint) as amortized_cost_micro,
+    cast(lines.unit_price_pico as {{ wide_type() }}) as unit_price_pico,
+    cast(lines.amount_cents as {{ wide_type() }}) as amount_cents,
+    cast(lines.gpu_minutes_micro as {{ wide_type() }}) as gpu_minutes_micro,
+    cast(lines.amortized_cost_micro as {{ wide_type() }}) as amortized_cost_micro,
     lines.facility_ids,
-    cast(lines.renewable_share_micro as bigint) as renewable_share_micro,
-    cast(lines.carbon_kg_micro as bigint) as carbon_kg_micro,
+    cast(lines.renewable_share_micro as {{ wide_type() }}) as renewable_share_micro,
+    cast(lines.carbon_kg_micro as {{ wide_type() }}) as carbon_kg_micro,
     lines.is_adjustment,
     {{ next_cycle_start('lines.cycle_start') }} + settings.days_until_close <= settings.last_day as is_final
 from lines

@@ -21,7 +21,7 @@ ordered as (
         orders.ordered_at,
         cast(orders.ordered_at as date) as granted_on,
         cast(orders.ordered_at + packs.validity_hours * interval 1 hour as date) as expires_on,
-        {{ to_micro('packs.included_credits') }} * orders.quantity as credits_micro,
+        {{ wide(to_micro('packs.included_credits')) }} * orders.quantity as credits_micro,
         {{ cycle_start('cast(orders.ordered_at as date)', 'customers.billing_anchor_day') }} as cycle_start
     from {{ ref('orders') }} as orders
     cross join {{ ref('stg_run_settings') }} as settings
@@ -56,7 +56,7 @@ priced as (
 
 select
     ordered.customer_id || '/' || case when ordered.kind = 'burst' then 'burst_pack' else ordered.kind end
-    || '/' || cast(ordered.granted_on as varchar(10)) || '/' || ordered.order_id as grant_id,
+    || '/' || cast(ordered.granted_on as varchar(10)) || '/' || {{ id_part('ordered.order_id') }} as grant_id,
     ordered.order_id,
     ordered.customer_id,
     ordered.sku,
@@ -66,7 +66,7 @@ select
     ordered.granted_on,
     ordered.expires_on,
     ordered.cycle_start,
-    cast(ordered.credits_micro as bigint) as credits_micro,
+    cast(ordered.credits_micro as {{ wide_type() }}) as credits_micro,
     {{ wide('coalesce(priced.price_atto, 0)') }} as price_atto,
     {{ divide_rounded(wide('coalesce(priced.price_atto, 0)'), '1000000000000') }} as value_micro
 from ordered

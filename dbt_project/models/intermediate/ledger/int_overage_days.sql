@@ -68,7 +68,7 @@ cumulated as (
             sum(uncovered.overage_micro) over (
                 partition by uncovered.customer_id, uncovered.cycle_start, uncovered.sku
                 order by uncovered.posted_on
-            ) {% if is_incremental() %} + coalesce(before_window.cumulative_micro, 0) {% endif %} as bigint
+            ) {% if is_incremental() %} + coalesce(before_window.cumulative_micro, 0) {% endif %} as {{ wide_type() }}
         ) as cumulative_micro
     from uncovered
     {% if is_incremental() %}
@@ -119,12 +119,12 @@ select
     sku,
     priced_on,
     is_waived,
-    cast(overage_micro as bigint) as overage_micro,
+    cast(overage_micro as {{ wide_type() }}) as overage_micro,
     cumulative_micro,
     cast(case
         when is_waived then 0
         else
             coalesce({{ divide_rounded('price_after_atto', '1000000000000') }}, 0)
             - coalesce({{ divide_rounded('price_before_atto', '1000000000000') }}, 0)
-    end as bigint) as revenue_micro
+    end as {{ wide_type() }}) as revenue_micro
 from priced

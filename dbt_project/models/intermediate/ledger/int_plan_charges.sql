@@ -53,7 +53,7 @@ active as (
             'least(coalesce(grant_days.ends_on, ' ~ next_cycle_start('grant_days.cycle_start') ~ '), '
             ~ next_cycle_start('grant_days.cycle_start') ~ ')'
         ) }} as active_days,
-        {{ to_micro('plans.included_credits') }} * grant_days.quantity as full_credits_micro,
+        {{ wide(to_micro('plans.included_credits')) }} * grant_days.quantity as full_credits_micro,
         {{ to_micro('plans.rollover_min_utilization') }} as rollover_min_micro,
         {{ to_micro('plans.rollover_rate') }} as rollover_rate_micro
     from grant_days
@@ -114,7 +114,7 @@ priced as (
 )
 
 select
-    customer_id || '/plan/' || cast(granted_on as varchar(10)) || '/' || subscription_id as grant_id,
+    customer_id || '/plan/' || cast(granted_on as varchar(10)) || '/' || {{ id_part('subscription_id') }} as grant_id,
     customer_id,
     subscription_id,
     sku,
@@ -124,18 +124,18 @@ select
     cycle_end,
     active_days,
     cycle_days,
-    cast(full_credits_micro as bigint) as full_credits_micro,
-    {{ divide_rounded(wide('full_credits_micro') ~ ' * active_days', 'cycle_days') }} as credits_micro,
+    cast(full_credits_micro as {{ wide_type() }}) as full_credits_micro,
+    {{ divide_rounded('full_credits_micro * active_days', 'cycle_days') }} as credits_micro,
     discount_rate_micro,
     rollover_min_micro,
     rollover_rate_micro,
     {# List price per credit; 0 for a plan without credits. #}
     coalesce({{ divide_rounded('list_price_atto', 'nullif(full_credits_micro, 0)') }}, 0) as list_unit_price_pico,
     coalesce({{ divide_rounded(
-        'list_price_atto * discount_rate_micro', 'nullif(' ~ wide('full_credits_micro') ~ ' * 1000000, 0)'
+        'list_price_atto * discount_rate_micro', 'nullif(full_credits_micro * 1000000, 0)'
     ) }}, 0) as discount_unit_price_pico,
-    {{ divide_rounded('list_price_atto * active_days', 'cycle_days * ' ~ wide('10000000000000000')) }} as base_cents,
-    -{{ divide_rounded(
+    {{ rounded_cents('list_price_atto * active_days', 'cycle_days * ' ~ wide('10000000000000000')) }} as base_cents,
+    -{{ rounded_cents(
         'list_price_atto * discount_rate_micro * active_days',
         'cycle_days * ' ~ wide('10000000000000000000000')
     ) }} as discount_cents,

@@ -3,7 +3,7 @@
 select
     customer_id,
     posting_date,
-    cast(sum(credits_micro) as bigint) as credits_micro
+    cast(sum(credits_micro) as {{ wide_type() }}) as credits_micro
 from {{ ref('int_usage_rated') }}
 where posting_date >= (select ledger_from from {{ ref('stg_run_settings') }})
 group by customer_id, posting_date

@@ -22,14 +22,15 @@ plan_spans as (
 
 ),
 
-{# Overage tiers: the version of the first day of the cycle with this plan, used that day or not. #}
+{# Overage tiers and energy terms: the version of the first day of the cycle with this plan, used that day or not. #}
 first_days as (
 
     select
         cycles.customer_id,
         cycles.cycle_start,
         plan_spans.sku,
-        min(greatest(plan_spans.starts_on, cycles.cycle_start)) as priced_on
+        min(greatest(plan_spans.starts_on, cycles.cycle_start)) as first_day,
+        max(coalesce(plan_spans.ends_on - 1, date '9999-12-31')) as last_day
     from (select distinct
         customer_id,
         cycle_start
@@ -40,6 +41,26 @@ first_days as (
             and plan_spans.starts_on < {{ next_cycle_start('cycles.cycle_start') }}
             and (plan_spans.next_starts_on is null or plan_spans.next_starts_on > cycles.cycle_start)
     group by cycles.customer_id, cycles.cycle_start, plan_spans.sku
+
+),
+
+{# Booked when the plan is over and has no version any more: the version of its last day. #}
+priced as (
+
+    select
+        first_days.customer_id,
+        first_days.cycle_start,
+        first_days.sku,
+        case
+            when plans.sku is null then least(first_days.first_day, first_days.last_day)
+            else first_days.first_day
+        end as priced_on
+    from first_days
+    left join {{ ref('plans') }} as plans
+        on
+            first_days.sku = plans.sku
+            and first_days.first_day >= plans.valid_from
+            and (plans.valid_to is null or first_days.first_day < plans.valid_to)
 
 ),
 
@@ -69,18 +90,17 @@ select
     chosen.cycle_start,
     chosen.subscription_id,
     chosen.sku,
-    first_days.priced_on,
-    plans.overage_policy,
+    priced.priced_on,
     {{ to_micro('plans.energy_baseline_per_kwh') }} as energy_baseline_micro,
     {{ to_micro('plans.energy_markup_rate') }} as energy_markup_micro
 from chosen
-inner join first_days
+inner join priced
     on
-        chosen.customer_id = first_days.customer_id
-        and chosen.cycle_start = first_days.cycle_start
-        and chosen.sku = first_days.sku
+        chosen.customer_id = priced.customer_id
+        and chosen.cycle_start = priced.cycle_start
+        and chosen.sku = priced.sku
 left join {{ ref('plans') }} as plans
     on
         chosen.sku = plans.sku
-        and chosen.posting_date >= plans.valid_from
-        and (plans.valid_to is null or chosen.posting_date < plans.valid_to)
+        and priced.priced_on >= plans.valid_from
+        and (plans.valid_to is null or priced.priced_on < plans.valid_to)

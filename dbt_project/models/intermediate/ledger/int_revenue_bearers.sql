@@ -48,9 +48,9 @@ burst_days as (
         is_adjustment,
         pack_sku,
         surcharge_unit_price_pico,
-        {{ divide_rounded('sum(' ~ wide('burst_credits_pico') ~ ')', '1000000') }} as burst_credits_micro
+        {{ divide_rounded('sum(burst_credits_femto)', '1000000000') }} as burst_credits_micro
     from {{ ref('int_burst_hours') }}
-    where burst_micro > 0 and cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
+    where burst_nano > 0 and cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
     group by customer_id, posting_date, is_adjustment, pack_sku, surcharge_unit_price_pico
 
 ),
@@ -62,7 +62,7 @@ burst as (
         posting_date,
         is_adjustment,
         {{ divide_rounded(
-            'sum(' ~ wide('burst_credits_micro') ~ ' * surcharge_unit_price_pico)', '1000000000000'
+            'sum(burst_credits_micro * surcharge_unit_price_pico)', '1000000000000'
         ) }} as burst_revenue_micro
     from burst_days
     group by customer_id, posting_date, is_adjustment
@@ -89,10 +89,10 @@ dedicated as (
         days.day as posting_date,
         sum(
             {{ divide_rounded(
-                wide('charges.value_micro') ~ ' * (' ~ days_between('charges.granted_on', 'days.day') ~ ' + 1)',
+                'charges.value_micro * (' ~ days_between('charges.granted_on', 'days.day') ~ ' + 1)',
                 'charges.active_days'
             ) }} - {{ divide_rounded(
-                wide('charges.value_micro') ~ ' * ' ~ days_between('charges.granted_on', 'days.day'), 'charges.active_days'
+                'charges.value_micro * ' ~ days_between('charges.granted_on', 'days.day'), 'charges.active_days'
             ) }}
         ) as dedicated_revenue_micro
     from {{ ref('int_dedicated_charges') }} as charges
@@ -155,7 +155,8 @@ bearers as (
         busy_kwh_micro,
         energy_cost_micro,
         carbon_kg_micro,
-        renewable_share_micro,
+        mix_kwh_pico,
+        renewable_kwh_pico,
         direct_cost_micro,
         idle_cost_micro,
         amortized_cost_micro,
@@ -180,8 +181,9 @@ bearers as (
         0 as credits_micro,
         0 as busy_kwh_micro,
         0 as energy_cost_micro,
-        cast(null as bigint) as carbon_kg_micro,
-        cast(null as bigint) as renewable_share_micro,
+        cast(null as {{ wide_type() }}) as carbon_kg_micro,
+        cast(null as {{ wide_type() }}) as mix_kwh_pico,
+        cast(null as {{ wide_type() }}) as renewable_kwh_pico,
         0 as direct_cost_micro,
         0 as idle_cost_micro,
         0 as amortized_cost_micro,
@@ -202,13 +204,23 @@ select
         as cycle_energy_revenue_micro,
     case when bearers.is_dedicated then coalesce(dedicated.dedicated_revenue_micro, 0) else 0 end
         as day_dedicated_revenue_micro,
-    case when bearers.is_dedicated then 0 else bearers.energy_cost_micro end as energy_weight_micro,
+    coalesce(surcharged.energy_cost_micro, 0) as energy_weight_micro,
     case when bearers.is_dedicated then bearers.gpu_minutes_micro else 0 end as dedicated_weight_micro,
     case when bearers.is_dedicated then 1 else 0 end as dedicated_group,
     case when bearers.is_adjustment then 1 else 0 end as adjustment_group
 from bearers
 left join {{ ref('int_posting_plans') }} as plans
     on bearers.customer_id = plans.customer_id and bearers.posting_date = plans.posting_date
+left join {{ ref('int_surcharged_energy') }} as surcharged
+    on
+        bearers.customer_id = surcharged.customer_id
+        and bearers.cycle_start = surcharged.cycle_start
+        and bearers.usage_day = surcharged.usage_day
+        and bearers.posting_date = surcharged.posting_date
+        and bearers.cluster = surcharged.cluster
+        and bearers.accelerator = surcharged.accelerator
+        and bearers.model_family = surcharged.model_family
+        and not bearers.is_dedicated
 left join burned
     on bearers.customer_id = burned.customer_id and bearers.posting_date = burned.posted_on
 left join overage

@@ -20,7 +20,7 @@ bearers as (
 
 ),
 
-{%- set row_key = ['usage_day', 'cluster', 'accelerator', 'model_family'] -%}
+{%- set row_key = ['usage_day', 'posting_date', 'cluster', 'accelerator', 'model_family', 'event_count'] -%}
 {%- set day_group = ['customer_id', 'posting_date'] -%}
 {%- set spreads = [
     ('by_credits', {
@@ -57,7 +57,8 @@ bearers as (
             busy_kwh_micro,
             energy_cost_micro,
             carbon_kg_micro,
-            renewable_share_micro,
+            mix_kwh_pico,
+            renewable_kwh_pico,
             direct_cost_micro,
             idle_cost_micro,
             amortized_cost_micro,
@@ -102,7 +103,8 @@ earned as (
         busy_kwh_micro,
         energy_cost_micro,
         carbon_kg_micro,
-        renewable_share_micro,
+        mix_kwh_pico,
+        renewable_kwh_pico,
         direct_cost_micro,
         idle_cost_micro,
         amortized_cost_micro,

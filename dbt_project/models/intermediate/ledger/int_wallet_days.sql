@@ -121,10 +121,10 @@ opened as (
 
     select
         granted.*,
-        cast(0 as bigint) as opening_micro,
+        {{ wide('0') }} as opening_micro,
         granted.credits_micro as granted_micro,
-        cast(0 as bigint) as burned_before_micro,
-        cast(0 as bigint) as given_before_micro
+        {{ wide('0') }} as burned_before_micro,
+        {{ wide('0') }} as given_before_micro
     from granted
 
     {% if is_incremental() %}
@@ -147,9 +147,10 @@ opened as (
             yesterday.rollover_min_micro,
             yesterday.rollover_rate_micro,
             yesterday.closing_micro as opening_micro,
-            cast(0 as bigint) as granted_micro,
+            {{ wide('0') }} as granted_micro,
             case
-                when yesterday.cycle_start = customers_today.cycle_start then yesterday.burned_in_cycle_micro else 0
+                when yesterday.cycle_start = customers_today.cycle_start then yesterday.burned_in_cycle_micro
+                else {{ wide('0') }}
             end as burned_before_micro,
             yesterday.given_micro as given_before_micro
         from {{ this }} as yesterday
@@ -194,18 +195,17 @@ refunds as (
         {{ day }} as granted_on,
         customers_today.cycle_end - 1 as expires_on,
         -usage_today.credits_micro as credits_micro,
-        coalesce({{ divide_rounded(
-            '-' ~ wide('usage_today.credits_micro') ~ ' * latest_plan_grants.value_micro',
-            'latest_plan_grants.credits_micro'
+        coalesce({{ multiply_divide(
+            'latest_plan_grants.value_micro', '-usage_today.credits_micro', 'latest_plan_grants.credits_micro'
         ) }}, 0) as value_micro,
         cast(0 as bigint) as packs,
         cast(null as {{ wide_type() }}) as price_atto,
         cast(null as bigint) as rollover_min_micro,
         cast(null as bigint) as rollover_rate_micro,
-        cast(0 as bigint) as opening_micro,
+        {{ wide('0') }} as opening_micro,
         -usage_today.credits_micro as granted_micro,
-        cast(0 as bigint) as burned_before_micro,
-        cast(0 as bigint) as given_before_micro
+        {{ wide('0') }} as burned_before_micro,
+        {{ wide('0') }} as given_before_micro
     from usage_today
     inner join customers_today on usage_today.customer_id = customers_today.customer_id
     left join latest_plan_grants on usage_today.customer_id = latest_plan_grants.customer_id
@@ -300,7 +300,7 @@ priced as (
         purchased.validity_hours,
         purchased.pack_credits_micro,
         purchased.packs,
-        coalesce(sum({{ tier_price_atto('purchased.packs * 1000000', 'tiers') }}), 0) as price_atto
+        coalesce(sum({{ tier_price_atto(wide('purchased.packs') ~ ' * 1000000', 'tiers') }}), 0) as price_atto
     from purchased
     left join {{ ref('stg_price_tiers') }} as tiers
         on
@@ -326,7 +326,8 @@ available as (
     union all
 
     select
-        priced.customer_id || '/auto_purchase/' || cast({{ day }} as varchar(10)) || '/' || priced.subscription_id
+        priced.customer_id || '/auto_purchase/' || cast({{ day }} as varchar(10))
+        || '/' || {{ id_part('priced.subscription_id') }}
             as grant_id,
         priced.customer_id,
         'auto_purchase' as source,
@@ -335,16 +336,16 @@ available as (
         60 as priority,
         {{ day }} as granted_on,
         cast(cast({{ day }} as timestamp) + priced.validity_hours * interval 1 hour as date) as expires_on,
-        priced.packs * priced.pack_credits_micro as credits_micro,
+        {{ wide('priced.packs') }} * priced.pack_credits_micro as credits_micro,
         {{ divide_rounded(wide('priced.price_atto'), '1000000000000') }} as value_micro,
         priced.packs,
         {{ wide('priced.price_atto') }} as price_atto,
         cast(null as bigint) as rollover_min_micro,
         cast(null as bigint) as rollover_rate_micro,
-        cast(0 as bigint) as opening_micro,
-        priced.packs * priced.pack_credits_micro as granted_micro,
-        cast(0 as bigint) as burned_before_micro,
-        cast(0 as bigint) as given_before_micro
+        {{ wide('0') }} as opening_micro,
+        {{ wide('priced.packs') }} * priced.pack_credits_micro as granted_micro,
+        {{ wide('0') }} as burned_before_micro,
+        {{ wide('0') }} as given_before_micro
     from priced
 
 ),
@@ -364,7 +365,7 @@ burned as (
                 ), 0),
                 0
             )
-        ) as bigint) as burned_micro
+        ) as {{ wide_type() }}) as burned_micro
     from available
     left join usage_today on available.customer_id = usage_today.customer_id
 
@@ -411,7 +412,7 @@ rolled as (
                     wide('opening_micro + granted_micro - burned_micro') ~ ' * rollover_rate_micro', '1000000'
                 ) }}
             else 0
-        end as bigint) as rolled_micro
+        end as {{ wide_type() }}) as rolled_micro
     from utilized
 
 ),
@@ -423,7 +424,7 @@ expired as (
         cast(case
             when expires_on <= {{ day }} then opening_micro + granted_micro - burned_micro - rolled_micro
             else 0
-        end as bigint) as expired_micro
+        end as {{ wide_type() }}) as expired_micro
     from rolled
 
 )
@@ -451,9 +452,9 @@ select
     burned_micro,
     rolled_micro,
     expired_micro,
-    cast(opening_micro + granted_micro - burned_micro - rolled_micro - expired_micro as bigint) as closing_micro,
-    cast(burned_before_micro + burned_micro as bigint) as burned_in_cycle_micro,
-    cast(given_before_micro + burned_micro + rolled_micro + expired_micro as bigint) as given_micro,
+    cast(opening_micro + granted_micro - burned_micro - rolled_micro - expired_micro as {{ wide_type() }}) as closing_micro,
+    cast(burned_before_micro + burned_micro as {{ wide_type() }}) as burned_in_cycle_micro,
+    cast(given_before_micro + burned_micro + rolled_micro + expired_micro as {{ wide_type() }}) as given_micro,
     {{ value_between('given_before_micro', 'given_before_micro + burned_micro') }} as burned_value_micro,
     {{ value_between('given_before_micro + burned_micro', 'given_before_micro + burned_micro + rolled_micro') }}
         as rolled_value_micro,

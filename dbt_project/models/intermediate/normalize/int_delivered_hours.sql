@@ -3,8 +3,9 @@
     rebuilds, less what was repeated, by kind of use and clock hour. The working set of a run, not a
     history.
 
-    A slice is spread evenly over its seconds: at the end of an hour, what is left of it, rounded once,
-    moves on to the next one. So the hours of a slice always sum to the slice; and because moving is
+    A slice is spread evenly over its seconds: at the end of an hour, what is left of it, rounded once to a
+    thousandth of what a slice is counted in, moves on to the next one. So the hours of a slice always sum
+    to the slice; and because moving is
     adding and taking away, slices are summed first and moved as sums.
 #}
 {%- set first_hour = int_div('events.start_us', '3600000000') -%}
@@ -30,10 +31,10 @@ events as (
         cast({{ last_hour }} as int) as last_hour,
         events.gpu_minutes_micro,
         events.metered_energy_cost_micro,
-        case when {{ first_hour }} < {{ last_hour }} then events.gpu_minutes_micro - {{ divide_rounded(
-            wide('events.gpu_minutes_micro') ~ ' * ((' ~ first_hour ~ ' + 1) * 3600000000 - events.start_us)',
-            'events.duration_us'
-        ) }} end as left_micro
+        case when {{ first_hour }} < {{ last_hour }} then events.gpu_minutes_micro * 1000 - {{ divide_rounded(
+            wide('events.gpu_minutes_micro') ~ ' * 1000 * ((' ~ first_hour ~ ' + 1) * 3600000000 - events.start_us)',
+            'events.duration_us', 'bigint'
+        ) }} end as left_nano
     from {{ ref('stg_usage_events') }} as events
     left join {{ ref('int_repeated_events') }} as repeated
         on
@@ -50,13 +51,15 @@ started as (
         {{ kind_of_use }},
         first_hour as hour_of_day,
         count(*) as event_count,
-        sum(gpu_minutes_micro) as minutes_micro,
+        sum({{ wide('gpu_minutes_micro') }}) as minutes_micro,
         {# Minutes whose energy is modelled; a metered cost replaces the model for its slice. #}
-        sum(case when metered_energy_cost_micro is null then gpu_minutes_micro else 0 end) as modelled_micro,
-        sum(metered_energy_cost_micro) as metered_energy_cost_micro,
+        sum(case when metered_energy_cost_micro is null then {{ wide('gpu_minutes_micro') }} else 0 end) as modelled_micro,
+        sum({{ wide('metered_energy_cost_micro') }}) as metered_energy_cost_micro,
+        {# Rows that last beyond the hour: they have a part in the next one, too. #}
+        count(left_nano) as lasting_count,
         {# Of the minutes, those left at the end of the hour; NULL if no slice lasts beyond it. #}
-        sum(left_micro) as left_micro,
-        sum(case when metered_energy_cost_micro is null then left_micro end) as left_modelled_micro
+        sum({{ wide('left_nano') }}) as left_nano,
+        sum(case when metered_energy_cost_micro is null then {{ wide('left_nano') }} end) as left_modelled_nano
     from events
     group by {{ kind_of_use }}, first_hour
 
@@ -69,9 +72,9 @@ into_later_hours as (
         {{ kind_of_use }},
         hours.n as into_hour,
         metered_energy_cost_micro,
-        gpu_minutes_micro - {{ divide_rounded(
-            wide('gpu_minutes_micro') ~ ' * (hours.n * 3600000000 - start_us)', 'duration_us'
-        ) }} as left_micro
+        gpu_minutes_micro * 1000 - {{ divide_rounded(
+            wide('gpu_minutes_micro') ~ ' * 1000 * (hours.n * 3600000000 - start_us)', 'duration_us', 'bigint'
+        ) }} as left_nano
     from events
     inner join {{ numbers(23) }} as hours on hours.n > events.first_hour + 1 and hours.n <= events.last_hour
     where events.first_hour + 1 < events.last_hour
@@ -83,8 +86,9 @@ later_hours as (
     select
         {{ kind_of_use }},
         into_hour,
-        sum(left_micro) as minutes_micro,
-        sum(case when metered_energy_cost_micro is null then left_micro else 0 end) as modelled_micro
+        count(*) as lasting_count,
+        sum({{ wide('left_nano') }}) as minutes_nano,
+        sum(case when metered_energy_cost_micro is null then {{ wide('left_nano') }} else 0 end) as modelled_nano
     from into_later_hours
     group by {{ kind_of_use }}, into_hour
 
@@ -96,9 +100,10 @@ hours as (
         {{ kind_of_use }},
         hour_of_day,
         event_count,
+        event_count as part_count,
         minutes_micro as event_minutes_micro,
-        minutes_micro - coalesce(left_micro, 0) as minutes_micro,
-        modelled_micro - coalesce(left_modelled_micro, 0) as modelled_micro,
+        minutes_micro * 1000 - coalesce(left_nano, 0) as minutes_nano,
+        modelled_micro * 1000 - coalesce(left_modelled_nano, 0) as modelled_nano,
         metered_energy_cost_micro
     from started
 
@@ -108,12 +113,13 @@ hours as (
         {{ kind_of_use }},
         hour_of_day + 1 as hour_of_day,
         0 as event_count,
+        lasting_count as part_count,
         0 as event_minutes_micro,
-        left_micro as minutes_micro,
-        coalesce(left_modelled_micro, 0) as modelled_micro,
+        left_nano as minutes_nano,
+        coalesce(left_modelled_nano, 0) as modelled_nano,
         null as metered_energy_cost_micro
     from started
-    where left_micro is not null
+    where left_nano is not null
 
     union all
 
@@ -121,9 +127,10 @@ hours as (
         {{ kind_of_use }},
         into_hour - 1 as hour_of_day,
         0 as event_count,
+        0 as part_count,
         0 as event_minutes_micro,
-        -minutes_micro as minutes_micro,
-        -modelled_micro as modelled_micro,
+        -minutes_nano as minutes_nano,
+        -modelled_nano as modelled_nano,
         null as metered_energy_cost_micro
     from later_hours
 
@@ -133,9 +140,10 @@ hours as (
         {{ kind_of_use }},
         into_hour as hour_of_day,
         0 as event_count,
+        lasting_count as part_count,
         0 as event_minutes_micro,
-        minutes_micro,
-        modelled_micro,
+        minutes_nano,
+        modelled_nano,
         null as metered_energy_cost_micro
     from later_hours
 
@@ -145,9 +153,11 @@ select
     {{ kind_of_use }},
     cast(hour_of_day as int) as hour_of_day,
     cast(sum(event_count) as bigint) as event_count,
-    cast(sum(event_minutes_micro) as bigint) as event_minutes_micro,
-    cast(sum(minutes_micro) as bigint) as gpu_minutes_micro,
-    cast(sum(modelled_micro) as bigint) as modelled_minutes_micro,
-    cast(sum(metered_energy_cost_micro) as bigint) as metered_energy_cost_micro
+    {# Rows that have a part in the hour. #}
+    cast(sum(part_count) as bigint) as part_count,
+    cast(sum(event_minutes_micro) as {{ wide_type() }}) as event_minutes_micro,
+    cast(sum(minutes_nano) as {{ wide_type() }}) as gpu_minutes_nano,
+    cast(sum(modelled_nano) as {{ wide_type() }}) as modelled_minutes_nano,
+    cast(sum(metered_energy_cost_micro) as {{ wide_type() }}) as metered_energy_cost_micro
 from hours
 group by {{ kind_of_use }}, hour_of_day

@@ -21,9 +21,10 @@ select
     hours.hour_of_day,
     kinds.credit_rate_micro,
     cast(sum(hours.event_count) as bigint) as event_count,
-    cast(sum(hours.gpu_minutes_micro) as bigint) as gpu_minutes_micro,
-    cast(sum(hours.modelled_minutes_micro) as bigint) as modelled_minutes_micro,
-    cast(sum(hours.metered_energy_cost_micro) as bigint) as metered_energy_cost_micro
+    cast(sum(hours.part_count) as bigint) as part_count,
+    cast(sum(hours.gpu_minutes_nano) as {{ wide_type() }}) as gpu_minutes_nano,
+    cast(sum(hours.modelled_minutes_nano) as {{ wide_type() }}) as modelled_minutes_nano,
+    cast(sum(hours.metered_energy_cost_micro) as {{ wide_type() }}) as metered_energy_cost_micro
 from {{ ref('int_delivered_hours') }} as hours
 inner join {{ ref('int_kinds_of_use') }} as kinds
     on

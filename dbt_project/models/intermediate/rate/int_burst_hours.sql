@@ -23,23 +23,27 @@ customer_hours as (
         cycle_start,
         is_adjustment,
         hour_of_day,
-        sum({{ wide('gpu_minutes_micro') }}) as minutes_micro,
-        {# Unrounded: millionths of a minute times millionths of a credit. #}
-        sum({{ wide('gpu_minutes_micro') }} * credit_rate_micro) as credits_pico
+        sum(part_count) as part_count,
+        sum(gpu_minutes_nano) as minutes_nano,
+        {# Unrounded: billionths of a minute times millionths of a credit. #}
+        sum(gpu_minutes_nano * credit_rate_micro) as credits_femto
     from {{ ref('int_usage_hours') }}
     where not is_dedicated and usage_day in ({{ touched_days() }})
     group by customer_id, usage_day, posting_date, cycle_start, is_adjustment, hour_of_day
 
 ),
 
-{# An hour without net minutes has no excess; an unlimited plan neither. #}
+{#
+    An hour without net minutes has no excess; an unlimited plan neither. Nor is it one when rounding
+    alone may have made it: every row that has a part in the hour was rounded by up to a millionth.
+#}
 excess_hours as (
 
     select
         customer_hours.*,
         subscriptions.sku as plan_sku,
-        {{ to_micro('plans.base_concurrency') }} * subscriptions.quantity * 60 as limit_micro,
-        {{ to_micro('plans.included_credits') }} * subscriptions.quantity as plan_credits_micro,
+        {{ wide(to_micro('plans.base_concurrency')) }} * subscriptions.quantity * 60000 as limit_nano,
+        {{ wide(to_micro('plans.included_credits')) }} * subscriptions.quantity as plan_credits_micro,
         cast(customer_hours.usage_day as timestamp) + customer_hours.hour_of_day * interval 1 hour as hour_start
     from customer_hours
     inner join {{ ref('stg_plan_subscriptions') }} as subscriptions
@@ -53,8 +57,10 @@ excess_hours as (
             and customer_hours.usage_day >= plans.valid_from
             and (plans.valid_to is null or customer_hours.usage_day < plans.valid_to)
     where
-        customer_hours.minutes_micro > 0
-        and customer_hours.minutes_micro > {{ to_micro('plans.base_concurrency') }} * subscriptions.quantity * 60
+        customer_hours.minutes_nano > 0
+        and customer_hours.minutes_nano
+        > {{ wide(to_micro('plans.base_concurrency')) }} * subscriptions.quantity * 60000
+        + customer_hours.part_count * 1000
 
 ),
 
@@ -96,14 +102,14 @@ split as (
 
     select
         *,
-        minutes_micro - limit_micro as excess_micro,
+        minutes_nano - limit_nano as excess_nano,
         case
             when pack_sku is null then 0
             else least(
-                minutes_micro - limit_micro,
-                {{ divide_rounded(wide('limit_micro') ~ ' * (multiplier_micro - 1000000)', '1000000') }}
+                minutes_nano - limit_nano,
+                {{ divide_rounded('limit_nano * (multiplier_micro - 1000000)', '1000000') }}
             )
-        end as burst_micro
+        end as burst_nano
     from in_window
 
 ),
@@ -142,12 +148,12 @@ select
     split.is_adjustment,
     cast(split.hour_of_day as int) as hour_of_day,
     split.pack_sku,
-    cast(split.excess_micro as bigint) as excess_micro,
-    cast(split.burst_micro as bigint) as burst_micro,
-    cast(split.excess_micro - split.burst_micro as bigint) as over_limit_micro,
-    {{ divide_rounded('split.credits_pico * split.burst_micro', 'split.minutes_micro') }} as burst_credits_pico,
+    cast(split.excess_nano as {{ wide_type() }}) as excess_nano,
+    cast(split.burst_nano as {{ wide_type() }}) as burst_nano,
+    cast(split.excess_nano - split.burst_nano as {{ wide_type() }}) as over_limit_nano,
+    {{ multiply_divide('split.credits_femto', 'split.burst_nano', 'split.minutes_nano') }} as burst_credits_femto,
     coalesce({{ divide_rounded(
-        wide('list_prices.list_unit_price_pico') ~ ' * split.surcharge_rate_micro', '1000000'
+        'list_prices.list_unit_price_pico * split.surcharge_rate_micro', '1000000'
     ) }}, 0) as surcharge_unit_price_pico
 from split
 left join list_prices

@@ -24,7 +24,8 @@ daily as (
         is_dedicated,
         credit_rate_micro,
         cast(sum(event_count) as bigint) as event_count,
-        cast(sum(gpu_minutes_micro) as bigint) as gpu_minutes_micro
+        {# The hours of a slice sum to it, and a slice has whole millionths. #}
+        {{ divide_rounded('sum(gpu_minutes_nano)', '1000') }} as gpu_minutes_micro
     from {{ ref('int_usage_hours') }}
     where usage_day in ({{ touched_days() }})
     group by
@@ -47,8 +48,8 @@ select
     daily.event_count,
     daily.gpu_minutes_micro,
     case
-        when daily.is_dedicated then cast(0 as bigint)
-        else {{ divide_rounded(wide('daily.gpu_minutes_micro') ~ ' * daily.credit_rate_micro', '1000000') }}
+        when daily.is_dedicated then {{ wide('0') }}
+        else {{ divide_rounded('daily.gpu_minutes_micro * daily.credit_rate_micro', '1000000') }}
     end as credits_micro
 from daily
 inner join {{ ref('clusters') }} as clusters on daily.cluster = clusters.cluster

@@ -1,0 +1,75 @@
+"""What a failed run is said to have left: only what is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestration import bill
+from orchestration.failures import failed_run, published_by
+
+
+def published(folder: Path, run_id: str) -> Path:
+    version = folder / "publications" / run_id
+    version.mkdir(parents=True)
+    (version / "manifest.json").write_text(json.dumps({"run_id": run_id}), encoding="utf-8")
+    (folder / "current").unlink(missing_ok=True)
+    (folder / "current").symlink_to(version)
+    return folder
+
+
+def event(kind: str, **of: Any) -> SimpleNamespace:
+    return SimpleNamespace(event_type_value=kind, message="", **of)
+
+
+BEGAN = event("STEP_START", step_key="published__marts")
+
+
+def test_a_run_that_never_began_to_publish_has_changed_nothing(tmp_path):
+    run = failed_run("r", {}, [event("STEP_START", step_key="landing__usage")], tmp_path)
+    assert "what was published before stays as it was" in run.outcome
+
+
+@pytest.mark.parametrize(
+    ("current", "says"),
+    [
+        ("r", "The books were published"),
+        ("another", "what was published before stays as it was"),
+        (None, "what was published before stays as it was"),
+    ],
+)
+def test_a_run_that_died_while_it_published_is_looked_up(tmp_path, current, says):
+    if current:
+        published(tmp_path, current)
+    assert says in failed_run("r", {}, [BEGAN], tmp_path).outcome
+
+
+def test_what_cannot_be_looked_up_is_not_claimed(tmp_path):
+    (published(tmp_path, "r") / "current" / "manifest.json").write_text("{", encoding="utf-8")
+    assert published_by(tmp_path) is None
+    for folder in (tmp_path, None):
+        outcome = failed_run("r", {}, [BEGAN], folder).outcome
+        assert "stays" not in outcome
+        assert "not known" in outcome
+
+
+def test_a_command_that_fails_after_it_published_says_that_it_did(tmp_path, monkeypatch):
+    """For example because what it prints at its end cannot be put together."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    published(tmp_path / "published", "before")
+
+    def publish_and_fail(*of: Any) -> int:
+        published(tmp_path / "published", "now")
+        raise ValueError("no summary")
+
+    told = []
+    monkeypatch.setattr(bill, "_bill", publish_and_fail)
+    monkeypatch.setattr(bill, "notify", lambda settings, run, **how: told.append(run.outcome))
+    with pytest.raises(ValueError, match="no summary"):
+        bill.main(["2026-01-05", "2026-01-05"])
+    assert told == ["The books were published; what follows on them did not succeed."]
