@@ -103,7 +103,9 @@ def _watched(connection: HTTPConnection, *, begins: bool) -> Iterator[None]:
         raise OutOfTime
 
 
-class _Connection(HTTPConnection):
+class _Watched(HTTPConnection):
+    """What a connection does, seen by the Exchange around it; over TLS as without."""
+
     def connect(self) -> None:
         with _watched(self, begins=True):
             super().connect()
@@ -117,22 +119,12 @@ class _Connection(HTTPConnection):
             return super().getresponse()
 
 
-class _SecureConnection(HTTPSConnection):
-    def connect(self) -> None:
-        with _watched(self, begins=True):
-            super().connect()
-
-    def request(self, *what: Any, **how: Any) -> None:
-        with _watched(self, begins=True):
-            super().request(*what, **how)
-
-    def getresponse(self) -> Any:
-        with _watched(self, begins=False):
-            return super().getresponse()
+class _SecureConnection(_Watched, HTTPSConnection):
+    pass
 
 
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
+    ConnectionCls = _Watched
 
 
 class _SecurePool(HTTPSConnectionPool):

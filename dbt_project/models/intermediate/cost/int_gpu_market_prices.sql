@@ -1,7 +1,7 @@
 {#
     The market price of an accelerator hour, by the week it is used in: the median of the week
     before that has observations. Known when the week starts, never restated. Per price kind and
-    provider; '*' stands for any.
+    provider; '*' stands for any provider.
 #}
 with
 
@@ -23,7 +23,7 @@ observations as (
 
 ),
 
-{# A lot may name a price kind, a provider, both or neither. #}
+{# A market lot names a price kind and may name a provider. #}
 offers as (
 
     select
@@ -38,23 +38,6 @@ offers as (
     select
         accelerator,
         price_kind,
-        '*' as provider,
-        observed_week,
-        price_pico
-    from observations
-    union all
-    select
-        accelerator,
-        '*' as price_kind,
-        provider,
-        observed_week,
-        price_pico
-    from observations
-    where provider is not null
-    union all
-    select
-        accelerator,
-        '*' as price_kind,
         '*' as provider,
         observed_week,
         price_pico

@@ -44,7 +44,7 @@ converted as (
         on
             live.basis = 'market'
             and live.accelerator = market.accelerator
-            and coalesce(live.price_kind, '*') = market.price_kind
+            and live.price_kind = market.price_kind
             and coalesce(live.provider, '*') = market.provider
             and live.cost_day >= market.valid_from
             and (market.valid_to is null or live.cost_day < market.valid_to)
