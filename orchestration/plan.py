@@ -125,7 +125,7 @@ class BilledState:
         kept = self._folder / f"seeds-{billing_id}"
         for contract in seed_contracts():
             text = canonical(contract, seeds[contract.name])
-            put_text(text, kept / contract.folder / f"{contract.name}.csv")
+            put_text(text, kept / contract.file)
         self._update(
             {
                 "complete": True,

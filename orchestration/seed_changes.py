@@ -141,11 +141,6 @@ def cycle_start(day: date, anchor: int) -> date:
     return (day.replace(day=1) - timedelta(days=1)).replace(day=anchor)
 
 
-def seed_file(contract: SeedContract) -> str:
-    """The seed as messages name it: below the folder of the seeds."""
-    return f"{contract.folder}/{contract.name}.csv"
-
-
 def by_key(
     contract: SeedContract, before: list[Row], after: list[Row]
 ) -> Iterator[tuple[tuple[Any, ...], list[Row], list[Row]]]:
@@ -240,7 +235,7 @@ def retroactive(
         for line, column, words in _differences(contract, old, new, was, becomes):
             earlier = found.get((line, column))
             found[line, column] = Retroactive(
-                seed_file(contract),
+                contract.file,
                 line,
                 column,
                 min(first, earlier.first) if earlier else first,

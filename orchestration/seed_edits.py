@@ -25,7 +25,6 @@ from orchestration.seed_changes import (
     cycle_start,
     retroactive,
     row_on,
-    seed_file,
 )
 from orchestration.seeds import SeedContract, seed_contracts
 
@@ -258,7 +257,7 @@ def _catalog_edits(
             ]
             if found:
                 yield WaitingEdit(
-                    file=seed_file(contract).removesuffix(".csv"),
+                    file=contract.file.removesuffix(".csv"),
                     key=printable("/".join(str(value) for value in key)),
                     first_day=min(first for first, _ in found),
                     last_day=max(last for _, last in found),

@@ -390,7 +390,7 @@ def _value(kind: str, raw: str) -> Any:
 
 
 def _write(contract: SeedContract, rows: list[dict[str, Any]], staged_dir: Path) -> None:
-    path = staged_dir / contract.folder / f"{contract.name}.csv"
+    path = staged_dir / contract.file
     text = canonical(contract, rows)
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return

@@ -125,7 +125,7 @@ def serve() -> Iterator[Callable[..., str]]:
         server.close()
 
 
-def night(tmp_path: Path, url: str, timeout: float = 3) -> tuple[Report, dict[str, str]]:
+def night(tmp_path: Path, url: str) -> tuple[Report, dict[str, str]]:
     """Deliver to an API that finds one customer odd; what became of each by the written list."""
     publish(
         tmp_path,
@@ -139,9 +139,7 @@ def night(tmp_path: Path, url: str, timeout: float = 3) -> tuple[Report, dict[st
     settings = Settings(
         data_dir=tmp_path, policy_delivery=True, policy_api_url=url, delivery_from=DAY
     )
-    report = deliver_actions(
-        settings, Receiver(backoff_seconds=0.0001, timeout_seconds=(timeout, timeout))
-    )
+    report = deliver_actions(settings, Receiver(backoff_seconds=0.0001, timeout_seconds=(3, 3)))
     listed = json.loads((settings.delivery_dir / "policy_actions.json").read_text("utf-8"))
     return report, {entry["customer_id"]: entry["state"] for entry in listed["entries"]}
 

@@ -58,7 +58,7 @@ def _base_folder(base: str, seeds_dir: Path, scratch: Path) -> Path:
     if commit is None:
         raise UnknownBase(f"{base!r} is neither a folder nor a Git reference in {seeds_dir}")
     for contract in seed_contracts():
-        path = f"{contract.folder}/{contract.name}.csv"
+        path = contract.file
         content = _git(seeds_dir, "show", f"{commit.strip().decode()}:./{path}")
         if content is not None:
             (scratch / path).parent.mkdir(parents=True, exist_ok=True)
