@@ -60,7 +60,7 @@ posted as (
         usage_rows.customer_id,
         {{ sorted_list('usage_rows.cluster') }} as clusters,
         {{ sorted_list('usage_rows.accelerator') }} as accelerators
-    from {{ ref('usage_daily') }} as usage_rows
+    from {{ ref('int_usage_rated') }} as usage_rows
     inner join customers
         on usage_rows.customer_id = customers.customer_id and usage_rows.cycle_start = customers.cycle_start
     group by usage_rows.customer_id

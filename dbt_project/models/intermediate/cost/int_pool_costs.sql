@@ -1,12 +1,4 @@
-{{
-    config(
-        materialized = 'incremental',
-        incremental_strategy = partition_strategy(),
-        partition_by = partitioned_by('cost_day'),
-        on_schema_change = 'fail',
-        pre_hook = "{{ clear_partitions('cost_day in (' ~ touched_days() ~ ')') }}"
-    )
-}}
+{{ rebuilt_days('cost_day') }}
 {#
     What each pool of GPUs cost on a day, part by part, and what it is divided by. Days before the
     books opened are worked out too (late usage of theirs carries its direct cost) but never booked.

@@ -1,12 +1,4 @@
-{{
-    config(
-        materialized = 'incremental',
-        incremental_strategy = partition_strategy(),
-        partition_by = partitioned_by('usage_day'),
-        on_schema_change = 'fail',
-        pre_hook = "{{ clear_partitions('usage_day in (' ~ touched_days() ~ ')') }}"
-    )
-}}
+{{ rebuilt_days('usage_day') }}
 {#
     The cost of every row of usage: its share of its pool's day. One row per row of usage_daily, and
     one with 0 minutes for a dedicated pool that its customer did not use that day (what was taken back

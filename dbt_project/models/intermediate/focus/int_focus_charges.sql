@@ -1,12 +1,4 @@
-{{
-    config(
-        materialized = 'incremental',
-        incremental_strategy = partition_strategy(),
-        partition_by = partitioned_by('cycle_start'),
-        on_schema_change = 'fail',
-        pre_hook = "{{ clear_partitions('cycle_start in (select cycle_start from ' ~ ref('int_focus_cycles') ~ ')') }}"
-    )
-}}
+{{ rebuilt_cycles('int_focus_cycles') }}
 {#
     Every FOCUS charge of the run's cycles, in integers: what invoices charge, what usage draws from
     what was paid before, what expires, rolls over or is given away. The mart only spells it out.

@@ -1,12 +1,4 @@
-{{
-    config(
-        materialized = 'incremental',
-        incremental_strategy = partition_strategy(),
-        partition_by = partitioned_by('cycle_start'),
-        on_schema_change = 'fail',
-        pre_hook = "{{ clear_partitions('cycle_start in (select cycle_start from ' ~ ref('int_focus_cycles') ~ ')') }}"
-    )
-}}
+{{ rebuilt_cycles('int_focus_cycles') }}
 {#
     Every credit lot and what was paid for it: a grant, or the overage credits that a cycle bought in
     arrears. What counts as paid is what the invoice says, in whole cents; so the lot's price per

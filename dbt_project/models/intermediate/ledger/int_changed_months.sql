@@ -25,7 +25,7 @@ days as (
     union all
 
     {# Late usage of a rebuilt day is booked on other days. #}
-    select posting_date as day from {{ ref('int_usage_costed') }}
+    select posting_date as day from {{ ref('int_usage_rated') }}
     where usage_day in ({{ touched_days() }})
 
     union all

@@ -1,12 +1,4 @@
-{{
-    config(
-        materialized = 'incremental',
-        incremental_strategy = partition_strategy(),
-        partition_by = partitioned_by('granted_on'),
-        on_schema_change = 'fail',
-        pre_hook = "{{ clear_partitions('granted_on >= (select ledger_from from ' ~ ref('stg_run_settings') ~ ')') }}"
-    )
-}}
+{{ rebuilt_from_ledger('granted_on') }}
 {# The monthly fee of a dedicated cluster: tiers on its GPU count, prorated by days, billed when the cycle starts. #}
 with
 

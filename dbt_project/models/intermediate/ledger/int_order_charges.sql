@@ -1,12 +1,4 @@
-{{
-    config(
-        materialized = 'incremental',
-        incremental_strategy = partition_strategy(),
-        partition_by = partitioned_by('granted_on'),
-        on_schema_change = 'fail',
-        pre_hook = "{{ clear_partitions('granted_on >= (select ledger_from from ' ~ ref('stg_run_settings') ~ ')') }}"
-    )
-}}
+{{ rebuilt_from_ledger('granted_on') }}
 {# Packs that were ordered: what they grant, until when, and what they cost by the tiers of the order day. #}
 with
 

@@ -1,12 +1,4 @@
-{{
-    config(
-        materialized = 'incremental',
-        incremental_strategy = partition_strategy(),
-        partition_by = partitioned_by('posted_on'),
-        on_schema_change = 'fail',
-        pre_hook = "{{ clear_partitions('posted_on >= (select ledger_from from ' ~ ref('stg_run_settings') ~ ')') }}"
-    )
-}}
+{{ rebuilt_from_ledger('posted_on') }}
 {#
     Usage that the wallets could not cover, and what it earns: the change of the price of the
     cycle's overage so far, by the tiers of its plan. Cumulative, so it is right in every tier mode

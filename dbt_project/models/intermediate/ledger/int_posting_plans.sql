@@ -7,7 +7,7 @@ posting_days as (
         customer_id,
         posting_date,
         cycle_start
-    from {{ ref('int_usage_costed') }}
+    from {{ ref('int_usage_rated') }}
     where cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
 
 ),

@@ -4,6 +4,15 @@
     moves the cost of its rows, never what was charged. A row whose minutes are others than then (a cure, a
     correction) counts as the books have it, so that the controls of final invoices see the difference.
 #}
+with
+
+closed as (
+
+    select * from {{ ref('stg_final_energy') }}
+    where cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
+
+)
+
 select
     costed.customer_id,
     costed.usage_day,
@@ -16,7 +25,7 @@ select
     coalesce(closed.busy_kwh_micro, costed.busy_kwh_micro) as busy_kwh_micro,
     coalesce(closed.energy_cost_micro, costed.energy_cost_micro) as energy_cost_micro
 from {{ ref('int_usage_costed') }} as costed
-left join {{ ref('stg_final_energy') }} as closed
+left join closed
     on
         costed.customer_id = closed.customer_id
         and costed.cycle_start = closed.cycle_start

@@ -1,7 +1,8 @@
 {#
     The billing cycles whose invoices and margins this run works out anew: those that contain a day
     of the ledger's window, those that close on one (an invoice becomes final though nothing new was
-    booked in it), and those to which usage of a rebuilt day is booked (its cost moved).
+    booked in it), and those to which usage of a rebuilt day is booked (its cost moved). A dedicated pool
+    that nobody used costs its customer in the cycle of the rebuilt day itself.
 #}
 with
 
@@ -28,5 +29,5 @@ cross join anchors
 union
 
 select cycle_start
-from {{ ref('int_usage_costed') }}
+from {{ ref('int_usage_rated') }}
 where usage_day in ({{ touched_days() }})

@@ -1,12 +1,4 @@
-{{
-    config(
-        materialized = 'incremental',
-        incremental_strategy = partition_strategy(),
-        partition_by = partitioned_by('usage_day'),
-        on_schema_change = 'fail',
-        pre_hook = "{{ clear_partitions('usage_day in (' ~ touched_days() ~ ')') }}"
-    )
-}}
+{{ rebuilt_days('usage_day') }}
 {# Rows that wait for a seed edit: nothing has to be delivered again to bill them. #}
 select
     'usage' as feed,

@@ -1,12 +1,4 @@
-{{
-    config(
-        materialized = 'incremental',
-        incremental_strategy = partition_strategy(),
-        partition_by = partitioned_by('usage_day'),
-        on_schema_change = 'fail',
-        pre_hook = "{{ clear_partitions('usage_day in (' ~ touched_days() ~ ')') }}"
-    )
-}}
+{{ rebuilt_days('usage_day') }}
 {#
     The clock hours in which a customer ran more GPUs than its plan allows: what a burst window
     covered, what it cost in burst credits, and what was over the limit. Rows booked on one date only

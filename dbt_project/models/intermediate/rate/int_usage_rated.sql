@@ -1,12 +1,4 @@
-{{
-    config(
-        materialized = 'incremental',
-        incremental_strategy = partition_strategy(),
-        partition_by = partitioned_by('usage_day'),
-        on_schema_change = 'fail',
-        pre_hook = "{{ clear_partitions('usage_day in (' ~ touched_days() ~ ')') }}"
-    )
-}}
+{{ rebuilt_days('usage_day') }}
 {# Credits are rounded here, once, at the grain of the row: never per event. #}
 with
 
