@@ -13,7 +13,7 @@ from orchestration.settings import PROJECT_ROOT, Settings
 Row = tuple[str, str, str, str]
 """Stage, what it is on, the check's name, its level."""
 
-CONTROLS = PROJECT_ROOT / "dbt_project" / "models" / "marts" / "billing_controls.sql"
+CONTROLS = PROJECT_ROOT / "dbt_project" / "models" / "controls" / "billing_controls.sql"
 
 
 def listed() -> dict[Row, tuple[str, str]]:

@@ -9,6 +9,19 @@ from typing import Any
 
 import pytest
 
+# What each folder may read: itself, and those before it.
+ORDER = [
+    "staging",
+    "contracts",
+    "usage",
+    "credits",
+    "cost",
+    "revenue",
+    "focus",
+    "marts",
+    "controls",
+]
+
 MARTS_READ_BY_INTERMEDIATES = {
     ("credit_balances", "int_depletion_days"),
     *(
@@ -71,3 +84,13 @@ def test_no_mart_feeds_the_models_that_marts_are_made_of(models):
         if models[parent]["access"] == "public" and models[name]["access"] != "public"
     }
     assert found == MARTS_READ_BY_INTERMEDIATES
+
+
+def test_arrows_between_folders_run_one_way(models):
+    assert {folder(model) for model in models.values()} == set(ORDER)
+    against = {
+        (parent, name)
+        for parent, name in arrows(models)
+        if ORDER.index(folder(models[parent])) > ORDER.index(folder(models[name]))
+    }
+    assert against == MARTS_READ_BY_INTERMEDIATES
