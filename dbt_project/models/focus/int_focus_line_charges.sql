@@ -216,8 +216,8 @@ line_charges as (
 
     {# What nothing is drawn from is used up as it is bought: its cost has no other row to go to. #}
     select
-        invoice_line_id || '/use',
-        'prepaid_use',
+        invoice_line_id || '/use' as charge_id,
+        'prepaid_use' as kind,
         cycle_start,
         customer_id,
         posted_on,
@@ -226,16 +226,16 @@ line_charges as (
         description,
         sku,
         cluster,
-        facility_ids,
-        null,
-        null,
+        facility_ids as facility_id,
+        null as lot_id,
+        null as credit_delta_micro,
         0 as billed_cents,
         billed_cents as effective_cents,
-        quantity_micro,
-        undrawn_unit,
-        amount_cents,
+        quantity_micro as units_micro,
+        undrawn_unit as pricing_unit,
+        amount_cents as list_cents,
         billed_cents as contracted_cents,
-        null,
+        null as unit_price_pico,
         corrects_charge_id
     from purchases
     where coalesce(units_micro, 0) = 0 and billed_cents <> 0
@@ -243,26 +243,26 @@ line_charges as (
     union all
 
     select
-        invoice_line_id,
+        invoice_line_id as charge_id,
         kind,
         cycle_start,
         customer_id,
-        least(cycle_end - 1, settings.last_day),
-        coalesce(first_usage_day, cycle_start),
-        coalesce(last_usage_day + 1, cycle_end),
+        least(cycle_end - 1, settings.last_day) as posted_on,
+        coalesce(first_usage_day, cycle_start) as period_from,
+        coalesce(last_usage_day + 1, cycle_end) as period_until,
         description,
         sku,
-        null,
-        null,
-        null,
-        null,
+        null as cluster,
+        null as facility_id,
+        null as lot_id,
+        null as credit_delta_micro,
         amount_cents as billed_cents,
         amount_cents as effective_cents,
-        quantity_micro,
-        case kind when 'energy_surcharge' then 'kWh' else 'Credits' end,
+        quantity_micro as units_micro,
+        case kind when 'energy_surcharge' then 'kWh' else 'Credits' end as pricing_unit,
         amount_cents as list_cents,
         amount_cents as contracted_cents,
-        {{ to_pico('unit_price') }},
+        {{ to_pico('unit_price') }} as unit_price_pico,
         corrects_charge_id
     from postpaid
     cross join {{ ref('stg_run_settings') }} as settings
@@ -290,77 +290,46 @@ priced_lines as (
 
 )
 
-select
-    charge_id,
-    kind,
-    cycle_start,
-    customer_id,
-    posted_on,
-    period_from,
-    period_until,
-    description,
-    sku,
-    cluster,
-    facility_id,
-    cast(null as varchar(10)) as accelerator,
-    cast(null as varchar(10)) as model_family,
-    lot_id,
-    cast(credit_delta_micro as {{ wide_type() }}) as credit_delta_micro,
-    cast(billed_cents as {{ wide_type() }}) as billed_cents,
-    {{ wide('effective_cents') }} * 10000000000 as effective_pico,
-    cast(0 as bigint) as effective_credits_micro,
-    {{ wide('priced_units_micro') }} * 1000000 as pricing_quantity_pico,
-    priced_unit as pricing_unit,
-    coalesce({{ wide('unit_price_pico') }} * 1000, {{ share_of(
+select {{ focus_charge(
+    charge_id='charge_id', kind='kind', cycle_start='cycle_start', customer_id='customer_id',
+    posted_on='posted_on', period_from='period_from', period_until='period_until', description='description',
+    sku='sku', cluster='cluster', facility_id='facility_id', lot_id='lot_id',
+    credit_delta_micro='credit_delta_micro', billed_cents='billed_cents',
+    effective_pico=wide('effective_cents') ~ ' * 10000000000',
+    pricing_quantity_pico=wide('priced_units_micro') ~ ' * 1000000', pricing_unit='priced_unit',
+    list_unit_price_femto='coalesce(' ~ wide('unit_price_pico') ~ ' * 1000, ' ~ share_of(
         wide('list_cents') ~ ' * 10000000000000', '1000000', 'priced_units_micro'
-    ) }}) as list_unit_price_femto,
-    coalesce({{ wide('unit_price_pico') }} * 1000, {{ share_of(
+    ) ~ ')',
+    contracted_unit_price_femto='coalesce(' ~ wide('unit_price_pico') ~ ' * 1000, ' ~ share_of(
         wide('contracted_cents') ~ ' * 10000000000000', '1000000', 'priced_units_micro'
-    ) }}) as contracted_unit_price_femto,
-    coalesce(
-        {{ divide_rounded(wide('priced_units_micro') ~ ' * unit_price_pico', '1000000', wide_type()) }},
-        {{ wide('list_cents') }} * 10000000000
-    ) as list_pico,
-    coalesce(
-        {{ divide_rounded(wide('priced_units_micro') ~ ' * unit_price_pico', '1000000', wide_type()) }},
-        {{ wide('contracted_cents') }} * 10000000000
-    ) as contracted_pico,
-    cast(null as bigint) as credits_per_unit_micro,
-    case when kind in ('prepaid_use', 'burst_surcharge', 'energy_surcharge') then units_micro end as consumed_micro,
-    corrects_charge_id
+    ) ~ ')',
+    list_pico='coalesce(' ~ divide_rounded(
+        wide('priced_units_micro') ~ ' * unit_price_pico', '1000000'
+    ) ~ ', ' ~ wide('list_cents') ~ ' * 10000000000)',
+    contracted_pico='coalesce(' ~ divide_rounded(
+        wide('priced_units_micro') ~ ' * unit_price_pico', '1000000'
+    ) ~ ', ' ~ wide('contracted_cents') ~ ' * 10000000000)',
+    consumed_micro="case when kind in ('prepaid_use', 'burst_surcharge', 'energy_surcharge') then units_micro end",
+    corrects_charge_id='corrects_charge_id'
+) }}
 from priced_lines
 
 union all
 
 {# A person's credit note or settlement in money. #}
-select
-    lines.invoice_line_id,
-    case when lines.amount_cents < 0 then 'money_credit' else 'money_adjustment' end,
-    lines.cycle_start,
-    lines.customer_id,
-    coalesce(adjustments.posted_on, lines.cycle_start),
-    coalesce(settlements.period_from, adjustments.posted_on, lines.cycle_start),
-    coalesce(settlements.period_until, adjustments.posted_on + 1, lines.cycle_end),
-    lines.description,
-    null,
-    null,
-    null,
-    null,
-    null,
-    null,
-    null,
-    lines.amount_cents,
-    {{ wide('lines.amount_cents') }} * 10000000000,
-    0,
-    null,
-    null,
-    null,
-    null,
-    {{ wide('lines.amount_cents') }} * 10000000000,
-    {{ wide('lines.amount_cents') }} * 10000000000,
-    null,
-    null,
-    settlements.corrects_charge_id
+select {{ focus_charge(
+    charge_id='lines.invoice_line_id',
+    kind="case when lines.amount_cents < 0 then 'money_credit' else 'money_adjustment' end",
+    cycle_start='lines.cycle_start', customer_id='lines.customer_id',
+    posted_on='coalesce(adjustments.posted_on, lines.cycle_start)',
+    period_from='coalesce(settlements.period_from, adjustments.posted_on, lines.cycle_start)',
+    period_until='coalesce(settlements.period_until, adjustments.posted_on + 1, lines.cycle_end)',
+    description='lines.description', billed_cents='lines.amount_cents',
+    effective_pico=wide('lines.amount_cents') ~ ' * 10000000000',
+    list_pico=wide('lines.amount_cents') ~ ' * 10000000000',
+    contracted_pico=wide('lines.amount_cents') ~ ' * 10000000000',
+    corrects_charge_id='settlements.corrects_charge_id'
+) }}
 from lines
 left join {{ ref('adjustments') }} as adjustments
     on lines.invoice_id || '/adjustment/' || {{ id_part('adjustments.adjustment_id') }} = lines.invoice_line_id

@@ -38,72 +38,6 @@ earned as (
 
 ),
 
-base_lines as (
-
-    select
-        customer_id,
-        cycle_start,
-        'base_credits' as line_type,
-        {{ id_part('subscription_id') }} as line_key,
-        sku,
-        'Included credits of the plan' as description,
-        credits_micro as quantity_micro,
-        'credit' as unit,
-        list_unit_price_pico as unit_price_pico,
-        base_cents as amount_cents
-    from plan_charges
-
-    union all
-
-    select
-        customer_id,
-        cycle_start,
-        'term_discount' as line_type,
-        {{ id_part('subscription_id') }} as line_key,
-        sku,
-        'Discount for the committed term' as description,
-        credits_micro as quantity_micro,
-        'credit' as unit,
-        -discount_unit_price_pico as unit_price_pico,
-        discount_cents as amount_cents
-    from plan_charges
-    where discount_rate_micro > 0
-
-),
-
-pack_lines as (
-
-    select
-        customer_id,
-        cycle_start,
-        source as line_type,
-        {{ id_part('order_id') }} as line_key,
-        sku,
-        case when source = 'burst_pack' then 'Burst pack' else 'Top-up of credits' end as description,
-        {{ wide('quantity') }} * 1000000 as quantity_micro,
-        'pack' as unit,
-        {{ divide_rounded('price_atto', wide('quantity') ~ ' * 1000000') }} as unit_price_pico,
-        {{ rounded_cents('price_atto', wide('10000000000000000')) }} as amount_cents
-    from order_charges
-
-    union all
-
-    select
-        customer_id,
-        cycle_start,
-        'auto_purchase' as line_type,
-        grant_id as line_key,
-        sku,
-        'Automatic top-up' as description,
-        {{ wide('packs') }} * 1000000 as quantity_micro,
-        'pack' as unit,
-        {{ divide_rounded('price_atto', wide('packs') ~ ' * 1000000') }} as unit_price_pico,
-        {{ rounded_cents('price_atto', wide('10000000000000000')) }} as amount_cents
-    from wallet_days
-    where source = 'auto_purchase' and granted_on = posted_on
-
-),
-
 {# A cluster may move in the middle of a cycle: every site where its fee was earned. #}
 dedicated_sites as (
 
@@ -123,12 +57,9 @@ dedicated_lines as (
     select
         charges.customer_id,
         charges.cycle_start,
-        'dedicated_cluster' as line_type,
-        {{ id_part('charges.subscription_id') }} as line_key,
+        charges.subscription_id,
         charges.sku,
-        'Dedicated cluster' as description,
-        {{ wide('charges.gpu_count') }} * 1000000 as quantity_micro,
-        'gpu' as unit,
+        charges.gpu_count,
         charges.unit_price_pico,
         charges.amount_cents,
         charges.cluster,
@@ -353,201 +284,121 @@ moved_lines as (
 
 lines as (
 
-    select
-        customer_id,
-        cycle_start,
-        line_type,
-        line_key,
-        sku,
-        description,
-        quantity_micro,
-        unit,
-        unit_price_pico,
-        amount_cents,
-        cast(null as varchar(10)) as cluster,
-        cast(null as varchar(10)) as accelerator,
-        cast(null as varchar(10)) as model_family,
-        cast(null as {{ wide_type() }}) as gpu_minutes_micro,
-        cast(null as {{ wide_type() }}) as amortized_cost_micro,
-        cast(null as varchar(10)) as facility_ids,
-        cast(null as {{ wide_type() }}) as renewable_share_micro,
-        cast(null as {{ wide_type() }}) as carbon_kg_micro,
-        false as is_adjustment
-    from (
-        select * from base_lines
-        union all
-        select * from pack_lines
-    ) as plain_lines
+    select {{ invoice_line(
+        line_type="'base_credits'", line_key=id_part('subscription_id'), sku='sku',
+        description="'Included credits of the plan'", quantity_micro='credits_micro', unit="'credit'",
+        unit_price_pico='list_unit_price_pico', amount_cents='base_cents'
+    ) }}
+    from plan_charges
 
     union all
 
-    select
-        customer_id,
-        cycle_start,
-        line_type,
-        line_key,
-        sku,
-        description,
-        quantity_micro,
-        unit,
-        unit_price_pico,
-        amount_cents,
-        cluster,
-        null,
-        null,
-        null,
-        amortized_cost_micro,
-        facility_ids,
-        null,
-        null,
-        false
+    select {{ invoice_line(
+        line_type="'term_discount'", line_key=id_part('subscription_id'), sku='sku',
+        description="'Discount for the committed term'", quantity_micro='credits_micro', unit="'credit'",
+        unit_price_pico='-discount_unit_price_pico', amount_cents='discount_cents'
+    ) }}
+    from plan_charges
+    where discount_rate_micro > 0
+
+    union all
+
+    select {{ invoice_line(
+        line_type='source', line_key=id_part('order_id'), sku='sku',
+        description="case when source = 'burst_pack' then 'Burst pack' else 'Top-up of credits' end",
+        quantity_micro=wide('quantity') ~ ' * 1000000', unit="'pack'",
+        unit_price_pico=divide_rounded('price_atto', wide('quantity') ~ ' * 1000000'),
+        amount_cents=rounded_cents('price_atto', wide('10000000000000000'))
+    ) }}
+    from order_charges
+
+    union all
+
+    select {{ invoice_line(
+        line_type="'auto_purchase'", line_key='grant_id', sku='sku', description="'Automatic top-up'",
+        quantity_micro=wide('packs') ~ ' * 1000000', unit="'pack'",
+        unit_price_pico=divide_rounded('price_atto', wide('packs') ~ ' * 1000000'),
+        amount_cents=rounded_cents('price_atto', wide('10000000000000000'))
+    ) }}
+    from wallet_days
+    where source = 'auto_purchase' and granted_on = posted_on
+
+    union all
+
+    select {{ invoice_line(
+        line_type="'dedicated_cluster'", line_key=id_part('subscription_id'), sku='sku',
+        description="'Dedicated cluster'", quantity_micro=wide('gpu_count') ~ ' * 1000000', unit="'gpu'",
+        unit_price_pico='unit_price_pico', amount_cents='amount_cents',
+        cluster='cluster', amortized_cost_micro='amortized_cost_micro', facility_ids='facility_ids'
+    ) }}
     from dedicated_lines
 
     union all
 
-    select
-        customer_id,
-        cycle_start,
-        'credit_usage',
-        {{ usage_id_parts('usage_lines') }},
-        null,
-        'GPU minutes paid with credits',
-        quantity_micro,
-        'credit',
-        0,
-        0,
-        cluster,
-        accelerator,
-        model_family,
-        gpu_minutes_micro,
-        amortized_cost_micro,
-        facility_ids,
-        {{ renewable_share('renewable_kwh_pico', 'mix_kwh_pico') }},
-        carbon_kg_micro,
-        is_adjustment
+    select {{ invoice_line(
+        line_type="'credit_usage'", line_key=usage_id_parts('usage_lines'),
+        description="'GPU minutes paid with credits'", quantity_micro='quantity_micro', unit="'credit'",
+        cluster='cluster', accelerator='accelerator', model_family='model_family',
+        gpu_minutes_micro='gpu_minutes_micro', amortized_cost_micro='amortized_cost_micro',
+        facility_ids='facility_ids', renewable_share_micro=renewable_share('renewable_kwh_pico', 'mix_kwh_pico'),
+        carbon_kg_micro='carbon_kg_micro', is_adjustment='is_adjustment'
+    ) }}
     from usage_lines
 
     union all
 
-    select
-        customer_id,
-        cycle_start,
-        'overage',
-        {{ id_part('sku') }} as line_key,
-        sku,
-        'Credits beyond the wallet',
-        quantity_micro,
-        'credit',
-        {{ divide_rounded('price_atto', 'quantity_micro') }},
-        {{ rounded_cents('price_atto', wide('10000000000000000')) }},
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        is_adjustment
+    select {{ invoice_line(
+        line_type="'overage'", line_key=id_part('sku'), sku='sku', description="'Credits beyond the wallet'",
+        quantity_micro='quantity_micro', unit="'credit'",
+        unit_price_pico=divide_rounded('price_atto', 'quantity_micro'),
+        amount_cents=rounded_cents('price_atto', wide('10000000000000000')), is_adjustment='is_adjustment'
+    ) }}
     from overage_parts
 
     union all
 
-    select
-        customer_id,
-        cycle_start,
-        'burst_surcharge',
-        {{ id_part('pack_sku') }} || '/' || {{ plain_decimal(from_pico('surcharge_unit_price_pico')) }},
-        pack_sku,
-        'Surcharge on credits burned in a burst window',
-        quantity_micro,
-        'credit',
-        surcharge_unit_price_pico,
-        {{ rounded_cents('quantity_micro * surcharge_unit_price_pico', wide('10000000000000000')) }},
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        is_adjustment
+    select {{ invoice_line(
+        line_type="'burst_surcharge'",
+        line_key=id_part('pack_sku') ~ " || '/' || " ~ plain_decimal(from_pico('surcharge_unit_price_pico')),
+        sku='pack_sku', description="'Surcharge on credits burned in a burst window'",
+        quantity_micro='quantity_micro', unit="'credit'", unit_price_pico='surcharge_unit_price_pico',
+        amount_cents=rounded_cents('quantity_micro * surcharge_unit_price_pico', wide('10000000000000000')),
+        is_adjustment='is_adjustment'
+    ) }}
     from burst_lines
     where {{ divide_rounded('quantity_micro * surcharge_unit_price_pico', wide('1000000000000')) }} <> 0
 
     union all
 
-    select
-        customer_id,
-        cycle_start,
-        'energy_surcharge',
-        {{ id_part('sku') }} as line_key,
-        sku,
-        description,
-        quantity_micro,
-        'kWh',
-        null,
-        amount_cents,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        is_adjustment
+    select {{ invoice_line(
+        line_type="'energy_surcharge'", line_key=id_part('sku'), sku='sku', description='description',
+        quantity_micro='quantity_micro', unit="'kWh'", unit_price_pico='null', amount_cents='amount_cents',
+        is_adjustment='is_adjustment'
+    ) }}
     from energy_parts
     where amount_micro <> 0
 
     union all
 
-    select
-        customer_id,
-        cycle_start,
-        line_type,
-        coalesce({{ sku_id_part('sku') }}, source),
-        sku,
-        case when line_type = 'rollover' then 'Unused credits carried into the next cycle' else 'Credits expired unused' end,
-        quantity_micro,
-        'credit',
-        0,
-        0,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        false
+    select {{ invoice_line(
+        line_type='line_type', line_key='coalesce(' ~ sku_id_part('sku') ~ ', source)', sku='sku',
+        description="case when line_type = 'rollover' then 'Unused credits carried into the next cycle' "
+        ~ "else 'Credits expired unused' end",
+        quantity_micro='quantity_micro', unit="'credit'"
+    ) }}
     from moved_lines
 
     union all
 
     {# A person's credit note or settlement: money only, in the total only. #}
-    select
-        adjustments.customer_id,
-        {{ cycle_start('adjustments.posted_on', 'customers.billing_anchor_day') }},
-        'adjustment',
-        {{ id_part('adjustments.adjustment_id') }},
-        null,
-        adjustments.reason,
-        1000000,
-        'adjustment',
-        {{ rounded_cents(to_micro('adjustments.amount'), '10000') }} * {{ wide('10000000000') }},
-        {{ rounded_cents(to_micro('adjustments.amount'), '10000') }},
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        false
+    select {{ invoice_line(
+        customer_id='adjustments.customer_id',
+        cycle_start=cycle_start('adjustments.posted_on', 'customers.billing_anchor_day'),
+        line_type="'adjustment'", line_key=id_part('adjustments.adjustment_id'), description='adjustments.reason',
+        quantity_micro='1000000', unit="'adjustment'",
+        unit_price_pico=rounded_cents(to_micro('adjustments.amount'), '10000') ~ ' * ' ~ wide('10000000000'),
+        amount_cents=rounded_cents(to_micro('adjustments.amount'), '10000')
+    ) }}
     from {{ ref('adjustments') }} as adjustments
     cross join {{ ref('stg_run_settings') }} as settings
     inner join {{ ref('customers') }} as customers on adjustments.customer_id = customers.customer_id
