@@ -14,8 +14,7 @@ charge_days as (
     ) }} as days
     inner join {{ ref('stg_dedicated_subscriptions') }} as subscriptions
         on
-            days.day >= subscriptions.starts_on
-            and (subscriptions.ends_on is null or days.day < subscriptions.ends_on)
+            {{ runs_on('subscriptions', 'days.day') }}
             and (
                 days.day = subscriptions.starts_on
                 or days.day = {{ cycle_start('days.day', 'subscriptions.billing_anchor_day') }}
@@ -42,8 +41,7 @@ counted as (
     left join {{ ref('pools') }} as pools
         on
             charge_days.cluster = pools.cluster
-            and charge_days.granted_on >= pools.valid_from
-            and (pools.valid_to is null or charge_days.granted_on < pools.valid_to)
+            and {{ holds_on('pools', 'charge_days.granted_on') }}
     group by
         charge_days.subscription_id, charge_days.customer_id, charge_days.sku, charge_days.cluster,
         charge_days.facility_id, charge_days.granted_on, charge_days.cycle_start, charge_days.ends_on
@@ -58,11 +56,7 @@ priced as (
         sum({{ tier_price_atto(wide('counted.gpu_count') ~ ' * 1000000', 'tiers') }}) as price_atto
     from counted
     inner join {{ ref('stg_price_tiers') }} as tiers
-        on
-            counted.sku = tiers.sku
-            and tiers.charge = 'dedicated'
-            and counted.granted_on >= tiers.valid_from
-            and (tiers.valid_to is null or counted.granted_on < tiers.valid_to)
+        on {{ tiers_on('counted.sku', 'dedicated', 'counted.granted_on') }}
     group by counted.subscription_id, counted.granted_on
 
 ),

@@ -21,8 +21,7 @@ ordered as (
     inner join {{ ref('packs') }} as packs
         on
             orders.sku = packs.sku
-            and cast(orders.ordered_at as date) >= packs.valid_from
-            and (packs.valid_to is null or cast(orders.ordered_at as date) < packs.valid_to)
+            and {{ holds_on('packs', 'cast(orders.ordered_at as date)') }}
     where
         cast(orders.ordered_at as date) between settings.ledger_from and settings.last_day
         and {{ cycle_start('cast(orders.ordered_at as date)', 'customers.billing_anchor_day') }}
@@ -37,11 +36,7 @@ priced as (
         sum({{ tier_price_atto('cast(ordered.quantity as bigint) * 1000000', 'tiers') }}) as price_atto
     from ordered
     inner join {{ ref('stg_price_tiers') }} as tiers
-        on
-            ordered.sku = tiers.sku
-            and tiers.charge = 'pack'
-            and ordered.granted_on >= tiers.valid_from
-            and (tiers.valid_to is null or ordered.granted_on < tiers.valid_to)
+        on {{ tiers_on('ordered.sku', 'pack', 'ordered.granted_on') }}
     group by ordered.order_id
 
 )

@@ -23,8 +23,7 @@ grant_days as (
     ) }} as days
     inner join {{ ref('stg_plan_subscriptions') }} as subscriptions
         on
-            days.day >= subscriptions.starts_on
-            and (subscriptions.ends_on is null or days.day < subscriptions.ends_on)
+            {{ runs_on('subscriptions', 'days.day') }}
             and (
                 days.day = subscriptions.starts_on
                 or days.day = {{ cycle_start('days.day', 'subscriptions.billing_anchor_day') }}
@@ -52,8 +51,7 @@ active as (
     inner join {{ ref('plans') }} as plans
         on
             grant_days.sku = plans.sku
-            and grant_days.granted_on >= plans.valid_from
-            and (plans.valid_to is null or grant_days.granted_on < plans.valid_to)
+            and {{ holds_on('plans', 'grant_days.granted_on') }}
 
 ),
 
@@ -67,8 +65,7 @@ discounted as (
         on
             active.sku = discounts.sku
             and active.commit_months >= discounts.min_commit_months
-            and active.granted_on >= discounts.valid_from
-            and (discounts.valid_to is null or active.granted_on < discounts.valid_to)
+            and {{ holds_on('discounts', 'active.granted_on') }}
     qualify row_number() over (
         partition by active.subscription_id, active.granted_on
         order by discounts.min_commit_months desc nulls last
@@ -85,11 +82,7 @@ listed as (
         sum({{ tier_price_atto('discounted.full_credits_micro', 'tiers') }}) as list_price_atto
     from discounted
     inner join {{ ref('stg_price_tiers') }} as tiers
-        on
-            discounted.sku = tiers.sku
-            and tiers.charge = 'base'
-            and discounted.granted_on >= tiers.valid_from
-            and (tiers.valid_to is null or discounted.granted_on < tiers.valid_to)
+        on {{ tiers_on('discounted.sku', 'base', 'discounted.granted_on') }}
     group by discounted.subscription_id, discounted.granted_on
 
 ),

@@ -31,11 +31,7 @@ price_missing as (
         count(*) as actual
     from {{ ref('int_overage_days') }} as overage
     left join {{ ref('stg_price_tiers') }} as tiers
-        on
-            overage.sku = tiers.sku
-            and tiers.charge = 'overage'
-            and overage.priced_on >= tiers.valid_from
-            and (tiers.valid_to is null or overage.priced_on < tiers.valid_to)
+        on {{ tiers_on('overage.sku', 'overage', 'overage.priced_on') }}
     where
         not overage.is_waived
         and tiers.sku is null
@@ -52,19 +48,13 @@ price_missing as (
     inner join {{ ref('stg_plan_subscriptions') }} as contracts
         on
             bursts.customer_id = contracts.customer_id
-            and bursts.usage_day >= contracts.starts_on
-            and (contracts.ends_on is null or bursts.usage_day < contracts.ends_on)
+            and {{ runs_on('contracts', 'bursts.usage_day') }}
     inner join {{ ref('plans') }} as plans
         on
             contracts.sku = plans.sku
-            and bursts.usage_day >= plans.valid_from
-            and (plans.valid_to is null or bursts.usage_day < plans.valid_to)
+            and {{ holds_on('plans', 'bursts.usage_day') }}
     left join {{ ref('stg_price_tiers') }} as tiers
-        on
-            contracts.sku = tiers.sku
-            and tiers.charge = 'base'
-            and bursts.usage_day >= tiers.valid_from
-            and (tiers.valid_to is null or bursts.usage_day < tiers.valid_to)
+        on {{ tiers_on('contracts.sku', 'base', 'bursts.usage_day') }}
     where
         bursts.burst_nano > 0
         and plans.included_credits > 0

@@ -70,8 +70,7 @@ lots_cover_pools as (
         from {{ ref('pools') }} as pools
         cross join settings
         where
-            settings.last_day >= pools.valid_from
-            and (pools.valid_to is null or settings.last_day < pools.valid_to)
+            {{ holds_on('pools', 'settings.last_day') }}
         union all
         select
             lots.cluster,
@@ -80,7 +79,7 @@ lots_cover_pools as (
             lots.gpu_count as lot_gpus
         from {{ ref('procurement_lots') }} as lots
         cross join settings
-        where settings.last_day >= lots.starts_on and (lots.ends_on is null or settings.last_day < lots.ends_on)
+        where {{ runs_on('lots', 'settings.last_day') }}
     ) as counted
     group by cluster, accelerator
 

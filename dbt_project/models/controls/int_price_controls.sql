@@ -20,8 +20,7 @@ followed_markets as (
     cross join {{ landed('run_days') }} as days
     where
         lots.basis = 'market'
-        and days.usage_day >= lots.starts_on
-        and (lots.ends_on is null or days.usage_day < lots.ends_on)
+        and {{ runs_on('lots', 'days.usage_day') }}
 
     union all
 
@@ -166,8 +165,7 @@ sites_at_work as (
     inner join {{ ref('clusters') }} as clusters on pools.cluster = clusters.cluster
     where
         days.usage_day >= settings.books_open_on
-        and days.usage_day >= pools.valid_from
-        and (pools.valid_to is null or days.usage_day < pools.valid_to)
+        and {{ holds_on('pools', 'days.usage_day') }}
 
     union
 

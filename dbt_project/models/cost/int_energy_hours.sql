@@ -21,8 +21,7 @@ priced_intervals as (
     left join {{ ref('stg_fx_rates') }} as rates
         on
             prices.currency = rates.currency
-            and prices.price_date >= rates.valid_from
-            and (rates.valid_to is null or prices.price_date < rates.valid_to)
+            and {{ holds_on('rates', 'prices.price_date') }}
 
 ),
 

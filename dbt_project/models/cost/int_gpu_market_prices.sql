@@ -17,8 +17,7 @@ observations as (
     inner join {{ ref('stg_fx_rates') }} as rates
         on
             prices.currency = rates.currency
-            and prices.observed_on >= rates.valid_from
-            and (rates.valid_to is null or prices.observed_on < rates.valid_to)
+            and {{ holds_on('rates', 'prices.observed_on') }}
     where prices.accelerator is not null
 
 ),

@@ -18,8 +18,7 @@ live as (
     from lots
     cross join {{ landed('run_days') }} as days
     where
-        days.usage_day >= lots.starts_on
-        and (lots.ends_on is null or days.usage_day < lots.ends_on)
+        {{ runs_on('lots', 'days.usage_day') }}
         and (lots.basis <> 'owned' or days.usage_day < lots.life_ends_on)
 
 ),
@@ -35,19 +34,14 @@ converted as (
         on
             live.currency = rates.currency
             {# Bought once at the rate of that day; rented at the rate of the day it is used. #}
-            and case when live.basis = 'owned' then live.starts_on else live.cost_day end >= rates.valid_from
-            and (
-                rates.valid_to is null
-                or case when live.basis = 'owned' then live.starts_on else live.cost_day end < rates.valid_to
-            )
+            and {{ holds_on('rates', "case when live.basis = 'owned' then live.starts_on else live.cost_day end") }}
     left join {{ ref('int_gpu_market_prices') }} as market
         on
             live.basis = 'market'
             and live.accelerator = market.accelerator
             and coalesce(live.price_kind, '*') = market.price_kind
             and coalesce(live.provider, '*') = market.provider
-            and live.cost_day >= market.valid_from
-            and (market.valid_to is null or live.cost_day < market.valid_to)
+            and {{ holds_on('market', 'live.cost_day') }}
 
 )
 

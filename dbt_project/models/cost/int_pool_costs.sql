@@ -16,7 +16,7 @@ pool_days as (
     from {{ ref('pools') }} as pools
     cross join {{ landed('run_days') }} as days
     inner join {{ ref('clusters') }} as clusters on pools.cluster = clusters.cluster
-    where days.usage_day >= pools.valid_from and (pools.valid_to is null or days.usage_day < pools.valid_to)
+    where {{ holds_on('pools', 'days.usage_day') }}
 
 ),
 
@@ -140,8 +140,7 @@ components as (
     left join {{ ref('stg_dedicated_subscriptions') }} as dedicated
         on
             pool_days.cluster = dedicated.cluster
-            and pool_days.cost_day >= dedicated.starts_on
-            and (dedicated.ends_on is null or pool_days.cost_day < dedicated.ends_on)
+            and {{ runs_on('dedicated', 'pool_days.cost_day') }}
 
 )
 

@@ -170,8 +170,7 @@ shared as (
             and bearers.accelerator = market.accelerator
             and market.price_kind = 'market_median'
             and market.provider = '*'
-            and bearers.usage_day >= market.valid_from
-            and (market.valid_to is null or bearers.usage_day < market.valid_to)
+            and {{ holds_on('market', 'bearers.usage_day') }}
 
 ),
 

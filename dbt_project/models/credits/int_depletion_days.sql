@@ -12,18 +12,6 @@ balances as (
 
 ),
 
-{# The plan in effect or, in between, the latest one: each lasts until the customer's next starts. #}
-plans_in_turn as (
-
-    select
-        customer_id,
-        sku,
-        starts_on,
-        lead(starts_on) over (partition by customer_id order by starts_on) as next_starts_on
-    from {{ ref('stg_plan_subscriptions') }}
-
-),
-
 planned as (
 
     select
@@ -34,13 +22,12 @@ planned as (
         balances.burned_in_cycle,
         {# The balance that depletion was measured with: before what expires or rolls. #}
         balances.closing_credits + balances.expired_credits + balances.rolled_credits as balance,
-        plans_in_turn.sku
+        subscriptions.sku
     from balances
-    left join plans_in_turn
+    left join {{ ref('stg_plan_subscriptions') }} as subscriptions
         on
-            balances.customer_id = plans_in_turn.customer_id
-            and balances.balance_date >= plans_in_turn.starts_on
-            and (plans_in_turn.next_starts_on is null or balances.balance_date < plans_in_turn.next_starts_on)
+            balances.customer_id = subscriptions.customer_id
+            and {{ is_latest_on('subscriptions', 'balances.balance_date') }}
 
 )
 
@@ -58,5 +45,4 @@ from planned
 left join {{ ref('plans') }} as plans
     on
         planned.sku = plans.sku
-        and planned.balance_date >= plans.valid_from
-        and (plans.valid_to is null or planned.balance_date < plans.valid_to)
+        and {{ holds_on('plans', 'planned.balance_date') }}

@@ -90,14 +90,9 @@ priced as (
     left join {{ ref('plans') }} as plans
         on
             cumulated.sku = plans.sku
-            and cumulated.priced_on >= plans.valid_from
-            and (plans.valid_to is null or cumulated.priced_on < plans.valid_to)
+            and {{ holds_on('plans', 'cumulated.priced_on') }}
     left join {{ ref('stg_price_tiers') }} as tiers
-        on
-            cumulated.sku = tiers.sku
-            and tiers.charge = 'overage'
-            and cumulated.priced_on >= tiers.valid_from
-            and (tiers.valid_to is null or cumulated.priced_on < tiers.valid_to)
+        on {{ tiers_on('cumulated.sku', 'overage', 'cumulated.priced_on') }}
     group by
         cumulated.customer_id, cumulated.posted_on, cumulated.cycle_start, cumulated.sku, cumulated.priced_on,
         cumulated.overage_micro, cumulated.cumulative_micro, plans.overage_policy

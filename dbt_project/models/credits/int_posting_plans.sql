@@ -12,16 +12,6 @@ posting_days as (
 
 ),
 
-{# A plan's bookings run until the next plan starts, also over days without any plan. #}
-plan_spans as (
-
-    select
-        *,
-        lead(starts_on) over (partition by customer_id order by starts_on, subscription_id) as next_starts_on
-    from {{ ref('stg_plan_subscriptions') }}
-
-),
-
 {# Overage tiers and energy terms: the version of the first day of the cycle with this plan, used that day or not. #}
 first_days as (
 
@@ -37,7 +27,7 @@ first_days as (
         customer_id,
         cycle_start
     from posting_days) as cycles
-    inner join plan_spans
+    inner join {{ ref('stg_plan_subscriptions') }} as plan_spans
         on
             cycles.customer_id = plan_spans.customer_id
             and plan_spans.starts_on < {{ next_cycle_start('cycles.cycle_start') }}
@@ -58,11 +48,7 @@ chosen as (
     inner join {{ ref('stg_plan_subscriptions') }} as subscriptions
         on
             posting_days.customer_id = subscriptions.customer_id
-            and posting_days.posting_date >= subscriptions.starts_on
-    qualify row_number() over (
-        partition by posting_days.customer_id, posting_days.posting_date
-        order by subscriptions.starts_on desc, subscriptions.subscription_id
-    ) = 1
+            and {{ is_latest_on('subscriptions', 'posting_days.posting_date') }}
 
 )
 
@@ -84,5 +70,4 @@ inner join first_days
 left join {{ ref('plans') }} as plans
     on
         chosen.sku = plans.sku
-        and first_days.priced_on >= plans.valid_from
-        and (plans.valid_to is null or first_days.priced_on < plans.valid_to)
+        and {{ holds_on('plans', 'first_days.priced_on') }}

@@ -44,20 +44,18 @@ buying_plans as (
     inner join {{ ref('plans') }} as plans
         on
             subscriptions.sku = plans.sku
-            and {{ day }} >= plans.valid_from
-            and (plans.valid_to is null or {{ day }} < plans.valid_to)
+            and {{ holds_on('plans', day) }}
     where
         subscriptions.auto_purchase_sku is not null
-        and {{ day }} >= subscriptions.starts_on
-        and (subscriptions.ends_on is null or {{ day }} < subscriptions.ends_on)
+        and {{ runs_on('subscriptions', day) }}
 
 ),
 
 plans_tomorrow as (
 
     select distinct customer_id
-    from {{ ref('stg_plan_subscriptions') }}
-    where {{ day }} + 1 >= starts_on and (ends_on is null or {{ day }} + 1 < ends_on)
+    from {{ ref('stg_plan_subscriptions') }} as subscriptions
+    where {{ runs_on('subscriptions', day ~ ' + 1') }}
 
 ),
 
@@ -261,8 +259,7 @@ purchase_sizes as (
     inner join {{ ref('packs') }} as packs
         on
             buying_plans.auto_purchase_sku = packs.sku
-            and {{ day }} >= packs.valid_from
-            and (packs.valid_to is null or {{ day }} < packs.valid_to)
+            and {{ holds_on('packs', day) }}
     left join plan_wallets as wallets
         on
             buying_plans.customer_id = wallets.customer_id
@@ -302,11 +299,7 @@ priced as (
         coalesce(sum({{ tier_price_atto(wide('purchased.packs') ~ ' * 1000000', 'tiers') }}), 0) as price_atto
     from purchased
     left join {{ ref('stg_price_tiers') }} as tiers
-        on
-            purchased.sku = tiers.sku
-            and tiers.charge = 'pack'
-            and {{ day }} >= tiers.valid_from
-            and (tiers.valid_to is null or {{ day }} < tiers.valid_to)
+        on {{ tiers_on('purchased.sku', 'pack', day) }}
     where purchased.packs > 0
     group by
         purchased.customer_id,

@@ -41,13 +41,11 @@ excess_hours as (
     inner join {{ ref('stg_plan_subscriptions') }} as subscriptions
         on
             customer_hours.customer_id = subscriptions.customer_id
-            and customer_hours.usage_day >= subscriptions.starts_on
-            and (subscriptions.ends_on is null or customer_hours.usage_day < subscriptions.ends_on)
+            and {{ runs_on('subscriptions', 'customer_hours.usage_day') }}
     inner join {{ ref('plans') }} as plans
         on
             subscriptions.sku = plans.sku
-            and customer_hours.usage_day >= plans.valid_from
-            and (plans.valid_to is null or customer_hours.usage_day < plans.valid_to)
+            and {{ holds_on('plans', 'customer_hours.usage_day') }}
     where
         customer_hours.minutes_nano > 0
         and customer_hours.minutes_nano
@@ -78,8 +76,7 @@ in_window as (
         on
             orders.sku = packs.sku
             and packs.kind = 'burst'
-            and cast(orders.ordered_at as date) >= packs.valid_from
-            and (packs.valid_to is null or cast(orders.ordered_at as date) < packs.valid_to)
+            and {{ holds_on('packs', 'cast(orders.ordered_at as date)') }}
             and excess_hours.hour_start
             < date_trunc('hour', orders.ordered_at) + packs.validity_hours * interval 1 hour
     qualify row_number() over (
@@ -123,11 +120,7 @@ list_prices as (
     from split
     where pack_sku is not null) as split
     inner join {{ ref('stg_price_tiers') }} as tiers
-        on
-            split.plan_sku = tiers.sku
-            and tiers.charge = 'base'
-            and split.usage_day >= tiers.valid_from
-            and (tiers.valid_to is null or split.usage_day < tiers.valid_to)
+        on {{ tiers_on('split.plan_sku', 'base', 'split.usage_day') }}
     group by split.plan_sku, split.plan_credits_micro, split.usage_day
 
 )

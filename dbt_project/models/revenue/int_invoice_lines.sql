@@ -158,12 +158,7 @@ overage_priced as (
             and overage_cycles.cycle_start = regular_overage.cycle_start
             and overage_cycles.sku = regular_overage.sku
     left join {{ ref('stg_price_tiers') }} as tiers
-        on
-            not overage_cycles.is_waived
-            and overage_cycles.sku = tiers.sku
-            and tiers.charge = 'overage'
-            and overage_cycles.priced_on >= tiers.valid_from
-            and (tiers.valid_to is null or overage_cycles.priced_on < tiers.valid_to)
+        on not overage_cycles.is_waived and {{ tiers_on('overage_cycles.sku', 'overage', 'overage_cycles.priced_on') }}
     group by
         overage_cycles.customer_id, overage_cycles.cycle_start, overage_cycles.sku, overage_cycles.is_waived,
         overage_cycles.overage_micro, regular_overage.regular_micro

@@ -42,14 +42,12 @@ mapped as (
     left join {{ ref('stg_plan_subscriptions') }} as plans
         on
             kinds_of_use.customer_id = plans.customer_id
-            and kinds_of_use.usage_day >= plans.starts_on
-            and (plans.ends_on is null or kinds_of_use.usage_day < plans.ends_on)
+            and {{ runs_on('plans', 'kinds_of_use.usage_day') }}
     left join {{ ref('stg_dedicated_subscriptions') }} as dedicated
         on
             kinds_of_use.customer_id = dedicated.customer_id
             and kinds_of_use.cluster = dedicated.cluster
-            and kinds_of_use.usage_day >= dedicated.starts_on
-            and (dedicated.ends_on is null or kinds_of_use.usage_day < dedicated.ends_on)
+            and {{ runs_on('dedicated', 'kinds_of_use.usage_day') }}
 
 ),
 
@@ -67,14 +65,12 @@ rated as (
             mapped.accelerator = family_rates.accelerator
             and mapped.model_family = family_rates.model_family
             and family_rates.model_family <> '*'
-            and mapped.usage_day >= family_rates.valid_from
-            and (family_rates.valid_to is null or mapped.usage_day < family_rates.valid_to)
+            and {{ holds_on('family_rates', 'mapped.usage_day') }}
     left join {{ ref('credit_rates') }} as any_rates
         on
             mapped.accelerator = any_rates.accelerator
             and any_rates.model_family = '*'
-            and mapped.usage_day >= any_rates.valid_from
-            and (any_rates.valid_to is null or mapped.usage_day < any_rates.valid_to)
+            and {{ holds_on('any_rates', 'mapped.usage_day') }}
 
 ),
 
