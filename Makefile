@@ -9,9 +9,9 @@ FOCUS_PYTHON ?= $(shell for python in python3.12 python3.13 $(HOME)/.pyenv/versi
 	$$python -c "import sys; sys.exit(sys.version_info[:2] not in ((3, 12), (3, 13)))" 2>/dev/null && echo $$python && break; done)
 
 # Handed on through the environment, so that no shell reads what an id contains.
-export LINE ACTION REASON CUSTOMER SCENARIO HISTORY BASE
+export DAY LINE ACTION REASON CUSTOMER SCENARIO HISTORY BASE
 
-.PHONY: run test test-slow test-spark test-spark-dev fuzz bill explain replay import check-catalog settle bench lint focus-validator focus-gate ui portal docs board
+.PHONY: run test test-slow test-spark test-spark-dev fuzz bill explain replay import check-catalog settle forget accept-withdrawal bench lint focus-validator focus-gate ui portal docs board
 
 .venv/.installed: requirements.lock
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" || { echo "Python 3.11 is needed; name it with PYTHON=..."; exit 1; }
@@ -111,6 +111,16 @@ check-catalog: .venv/.installed
 settle: .venv/.installed
 	@test -n "$$ACTION" && test -n "$$REASON" || { echo "Usage: make settle ACTION=<action_id> REASON=<what was done>"; exit 2; }
 	@$(BIN)/python -m orchestration.delivery settle --reason "$$REASON" "$$ACTION"
+
+## forget: take back delivery day DAY, landed by mistake and not billed; its files are moved aside
+forget: .venv/.installed
+	@test -n "$$DAY" || { echo "Usage: make forget DAY=2026-03-12"; exit 2; }
+	@$(BIN)/python -m orchestration.landing forget "$$DAY"
+
+## accept-withdrawal: let the usage delivery of DAY lack the event ids that the check nothing_withdrawn names
+accept-withdrawal: .venv/.installed
+	@test -n "$$DAY" && test -n "$$REASON" || { echo "Usage: make accept-withdrawal DAY=2026-01-07 REASON=<why, and who says so>"; exit 2; }
+	@$(BIN)/python -m orchestration.landing accept-withdrawal --reason "$$REASON" "$$DAY"
 
 ## bench: measure a night of SIZE (100k, 1m, 10m, 50m) beside its limit and its peers, and show it
 bench: .venv/.installed

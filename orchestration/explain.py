@@ -848,15 +848,19 @@ class _Trace:
 
     def _energy_terms(self) -> Row:
         """The plan version of the first day of the cycle with this plan: baseline and mark-up."""
-        first = self._needed(
+        plan = self._needed(
             "subscription of the plan",
-            "select min(least(greatest(starts_on, $cycle), coalesce(ends_on - 1, date '9999-12-31'))) "
-            "as first_day from ("
+            "select min(greatest(starts_on, $cycle)) as first_day, "
+            "max(coalesce(ends_on - 1, date '9999-12-31')) as last_day from ("
             "select *, lead(starts_on) over (order by starts_on, subscription_id) as next_starts_on "
             "from stg_plan_subscriptions where customer_id = $customer) as spans "
             "where sku = $key and starts_on < $cycle + interval 1 month "
             "and (next_starts_on is null or next_starts_on > $cycle)",
-        )["first_day"]
+        )
+        first = plan["first_day"]
+        if not self._one(f"select sku from plans where sku = $key and {_VALID}", day=first):
+            # Booked when the plan is over and has no version any more.
+            first = min(first, plan["last_day"])
         self.page.say(f"  Baseline and mark-up of {self.key} are those of {first:%Y-%m-%d}.")
         return self.books.version("plans", self.key, first)
 

@@ -6,6 +6,7 @@ by another anchor day, money and credits that are billed would vanish or be bill
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterable
 
 import duckdb
@@ -107,7 +108,7 @@ def _invoiced(settings: Settings) -> list[tuple[str, int, str]]:
     The anchor day is the one of the first invoice: a cycle starts on it.
     """
     files = [
-        str(path)
+        glob.escape(str(path))
         for folder in (
             settings.published_dir / "current" / "invoices",
             settings.archive_dir / "final_invoice_lines",
@@ -119,7 +120,7 @@ def _invoiced(settings: Settings) -> list[tuple[str, int, str]]:
     with duckdb.connect(":memory:") as connection:
         rows = connection.execute(
             "select customer_id, min(cycle_start), count(distinct invoice_id) "
-            "from read_parquet($1, union_by_name = true) group by 1",
+            "from read_parquet($1, union_by_name = true, hive_partitioning = false) group by 1",
             [files],
         ).fetchall()
     return [

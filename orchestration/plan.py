@@ -174,6 +174,10 @@ class BilledState:
         """What a billing that did not end had begun to work on; empty if the last one ended."""
         return dict(self.read().get("unfinished", {}))
 
+    def rebuild(self) -> None:
+        """Have the next billing build the warehouse from nothing."""
+        self._update({name: known for name, known in self._stored().items() if name != "basis"})
+
     def snapshot(self, name: str) -> Path:
         """The copy of a price feed that was billed last."""
         return self._folder / name.replace("/", "_")
@@ -221,6 +225,7 @@ def make_plan(
         for day in _days(min(first_delivery_day, books_open_on), max(last_day, last))
         if day.isoformat() not in hashes
     )
+    refusals = _refusals(settings, sorted({*missing, *_refused_days(settings)}))
     state = BilledState(settings)
     # Without the seeds nobody can say what was edited since.
     starts_anew = (
@@ -263,7 +268,7 @@ def make_plan(
         last_day=last_day,
         books_open_on=books_open_on,
         missing_days=missing,
-        refusals=_refusals(settings, missing),
+        refusals=refusals,
         deliveries=tuple(taken_in),
         touched_days=tuple(sorted(touched)),
         ledger_from=ledger_from,
@@ -403,17 +408,37 @@ def _landed_hashes(settings: Settings) -> dict[str, str]:
         "from read_parquet($glob, hive_partitioning = false) "
         "where problem is null and delivery_day is not null "
         "and rejected_rows * 1000000 <= $max_incurable_micro * delivered_rows",
-        {
-            "glob": glob.escape(str(settings.landing_dir)) + "/deliveries/usage/*.parquet",
-            "max_incurable_micro": _micro(settings.max_incurable_share),
-        },
+        _records(settings),
     )
     return dict(rows)
 
 
-def _refusals(settings: Settings, missing: tuple[date, ...]) -> tuple[str, ...]:
-    """What is landed but must not be billed, and why: usage of missing days, and price feeds."""
-    deliveries = [("usage", day) for day in missing] + [(feed, None) for feed in SNAPSHOTS]
+def _records(settings: Settings) -> dict[str, Any]:
+    """Parameters of a query over the records of usage deliveries."""
+    return {
+        "glob": glob.escape(str(settings.landing_dir)) + "/deliveries/usage/*.parquet",
+        "max_incurable_micro": _micro(settings.max_incurable_share),
+    }
+
+
+def _refused_days(settings: Settings) -> set[date]:
+    """The days of which rows are landed that may not be billed, wherever in the books they lie.
+
+    Without the first or the last one, the books would begin later or end earlier in silence.
+    """
+    rows = _query(
+        "select delivery_day from read_parquet($glob, hive_partitioning = false) "
+        "where delivery_day is not null "
+        "and delivered_rows > 0 and (problem is not null "
+        "or rejected_rows * 1000000 > $max_incurable_micro * delivered_rows)",
+        _records(settings),
+    )
+    return {day for (day,) in rows}
+
+
+def _refusals(settings: Settings, days: Iterable[date]) -> tuple[str, ...]:
+    """What is landed but must not be billed, and why: usage of some days, and price feeds."""
+    deliveries = [("usage", day) for day in days] + [(feed, None) for feed in SNAPSHOTS]
     found = (
         refusal(settings.landing_dir, feed, day, settings.max_incurable_share)
         for feed, day in deliveries

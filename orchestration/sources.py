@@ -8,7 +8,9 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import io
+import os
 import re
+import stat
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -41,6 +43,9 @@ MAX_UNPACKED_BYTES = 16 * 10**9
 """So large may a delivered file be, unpacked, unless a setting says otherwise."""
 
 _READ_BYTES = 1 << 20
+_HEAD_BYTES = 64 << 10
+_GZIP = b"\x1f\x8b"
+_SHOWN_NAMES = 5
 
 
 class Hash(Protocol):
@@ -150,6 +155,8 @@ class DeliveredStream(io.RawIOBase):
         self._content = content
         self._max_bytes = max_bytes
         self._bytes = 0
+        self.head = b""
+        """The first bytes, unpacked, as far as they were read: they tell what a file is."""
         self._gzip = file.name.endswith(".gz")
         self._unpacker: Any = None
         self._packed = b""
@@ -182,6 +189,8 @@ class DeliveredStream(io.RawIOBase):
             self._bytes += len(piece)
             if self._bytes > self._max_bytes:
                 raise self._file.too_large(self._max_bytes)
+            if len(self.head) < _HEAD_BYTES:
+                self.head += piece[: _HEAD_BYTES - len(self.head)]
             found.append(piece)
             left = max(left - len(piece), 0) if left > 0 else left
         return found[0] if len(found) == 1 else b"".join(found)
@@ -200,6 +209,9 @@ class DeliveredStream(io.RawIOBase):
                 self._packed = self._packed.lstrip(b"\0")
                 if not self._packed:
                     continue
+                # One byte of it alone may be what was read so far.
+                if not _GZIP.startswith(self._packed[:2]):
+                    raise self._no_gzip()
                 # Python's own unpacker costs two and a half times as much.
                 self._unpacker = zlib_ng.decompressobj(31)
             try:
@@ -217,6 +229,16 @@ class DeliveredStream(io.RawIOBase):
         piece = self._guard(lambda: self._raw.read(size if size > 0 else _READ_BYTES))
         self._content.update(piece)
         return piece
+
+    def _no_gzip(self) -> FeedProblem:
+        if self._bytes:
+            return self._broken("something that is no gzip follows the gzip data")
+        return FeedProblem(
+            self._file.feed,
+            self._file.name,
+            "it is no gzip, though its name says so",
+            "Deliver it packed, or without .gz in its name",
+        )
 
     def _broken(self, wrong: str) -> FeedProblem:
         return FeedProblem(self._file.feed, self._file.name, wrong, "Deliver the file again")
@@ -279,10 +301,12 @@ class FolderSource:
         stem = f"usage_{day.isoformat()}"
         found = [stem + suffix for suffix in USAGE_SUFFIXES if self._exists(stem + suffix)]
         if not found:
+            entries = self._entries("usage")
+            near = [name for name in entries if name.lower().startswith(stem)]
             raise FeedProblem(
                 "usage",
                 f"{stem}{USAGE_SUFFIXES[0]}",
-                "the file is missing",
+                "the file is missing" + self._what_is_there("usage", near),
                 f"Deliver it (or {stem}.jsonl.gz, or {stem}.parquet) into the folder usage",
             )
         if len(found) > 1:
@@ -293,14 +317,26 @@ class FolderSource:
         """List the files of a feed without a delivery day, sorted by name; empty if none is there.
 
         Raises:
-            FeedProblem: a file is there both plain and gzipped, or the folder cannot be read.
+            FeedProblem: a file is there both plain and gzipped, or files only under names like its, or
+                the folder cannot be read.
         """
         pattern = UNDATED_FILES[feed]
-        names = sorted(
+        there = sorted(self._entries(feed))
+        names = [
             name
-            for name in self._names(feed)
+            for name in there
             if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, pattern + ".gz")
-        )
+        ]
+        # Written in capitals, in the plural or the like; whatever else lies there is not ours.
+        begins = pattern.removesuffix(".csv").rstrip("*_s")
+        near = [name for name in there if name.lower().startswith(begins)]
+        if near and not names:
+            raise FeedProblem(
+                feed,
+                pattern,
+                "no such file is there" + self._what_is_there(feed, near),
+                f"Give it such a name (plain or as .gz) in the folder {feed}",
+            )
         for name in names:
             if name + ".gz" in names:
                 raise _two_files(feed, [name, name + ".gz"])
@@ -311,7 +347,7 @@ class FolderSource:
 
         def open_raw() -> BinaryIO:
             if isinstance(self._files, LocalFileSystem):
-                _check_link(feed, name, Path(path))
+                return _open_local(feed, name, Path(path))
             return cast(BinaryIO, self._files.open(path, "rb"))
 
         return FeedFile(feed, name, open_raw)
@@ -324,7 +360,8 @@ class FolderSource:
         # Remote file systems remember listings; a file delivered since must be seen.
         self._files.invalidate_cache()
         try:
-            return bool(self._files.info(path)["type"] == "file")
+            # What is neither a file nor a folder is named when it is opened.
+            return bool(self._files.info(path)["type"] != "directory")
         except FileNotFoundError:
             return False
         except Exception as error:
@@ -350,8 +387,16 @@ class FolderSource:
             for day, files in looks.items()
         }
 
-    def _names(self, feed: str) -> list[str]:
-        return list(self._entries(feed))
+    def _what_is_there(self, feed: str, near: list[str]) -> str:
+        """A part of a sentence: the files that may be meant, or that not even the folder is there."""
+        if near:
+            more = f" and {len(near) - _SHOWN_NAMES} more" if len(near) > _SHOWN_NAMES else ""
+            return f"; there is {', '.join(sorted(near)[:_SHOWN_NAMES])}{more}"
+        try:
+            has_folder = self._files.exists(self._path(feed))
+        except Exception as error:
+            raise _unreadable(feed, f"the folder {feed}", error) from None
+        return "" if has_folder else f"; FEEDS_URL has no folder {feed}"
 
     def _entries(self, feed: str) -> dict[str, dict[str, Any]]:
         """What the file system tells of the files of a feed, by name."""
@@ -366,7 +411,7 @@ class FolderSource:
         return {
             entry["name"].rsplit("/", 1)[-1]: entry
             for entry in entries
-            if entry["type"] == "file" or entry.get("islink")
+            if entry["type"] != "directory" or entry.get("islink")
         }
 
 
@@ -377,15 +422,25 @@ def _day(text: str) -> date | None:
         return None
 
 
-def _check_link(feed: str, name: str, path: Path) -> None:
-    """Refuse a link to a file outside: whoever delivers must not have the job read what it may.
+def _open_local(feed: str, name: str, path: Path) -> BinaryIO:
+    """Open a file on disk.
 
-    The folders themselves may be links: only the operator makes them.
+    A link to a file outside is refused: whoever delivers must not have the job read what it may.
+    The folders themselves may be links: only the operator makes them. A pipe or a device is
+    refused, too: reading it might never end. It is asked of what was opened, and opening waits for
+    nobody.
     """
     if not path.resolve().is_relative_to(path.parent.resolve()):
         raise FeedProblem(
             feed, name, "it is a link that leads out of its folder", "Deliver the file itself"
         )
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FeedProblem(
+            feed, name, "it is no file but a folder, a pipe or a device", "Deliver a file"
+        )
+    return os.fdopen(descriptor, "rb")
 
 
 def _two_files(feed: str, names: list[str]) -> FeedProblem:

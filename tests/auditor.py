@@ -801,7 +801,8 @@ class CustomerBooks:
             self.grant(day, "adjustment", origin, None, credits, ZERO, cycle.last_day)
             if adjustment.amount:
                 one = Fraction(1)
-                self.line(cycle, "adjustment", origin, None, one, ZERO, adjustment.amount)
+                price = rounded(adjustment.amount, 2)
+                self.line(cycle, "adjustment", origin, None, one, price, adjustment.amount)
 
     def refund(self, day: date, cycle: Cycle, credits: Fraction) -> None:
         """§2.9: negative posted usage, valued like the cycle's latest plan grant (§2.8)."""

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,6 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from orchestration.connectors.session import Busy, PoliteSession, TooMuch, in_words, unlogged
 
+LOOPBACK = IPv4Address("127.0.0.1")
 TOKEN = "5ec2e7-t0ken/with+signs"
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -162,7 +164,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    service = LocalService(certificate=_self_signed(tmp_path / "certificate.pem"))
+    service = LocalService(certificate=self_signed(tmp_path / "certificate.pem"))
     with pytest.raises(requests.exceptions.SSLError) as caught:
         impatient().get(service.url)
     service.close()
@@ -181,7 +183,8 @@ def test_no_log_has_the_token(service: LocalService, caplog: pytest.LogCaptureFi
     assert "5ec2e7" not in caplog.text
 
 
-def _self_signed(path: Path) -> Path:
+def self_signed(path: Path) -> Path:
+    """Write a key and a certificate for 127.0.0.1 that only its readers can trust."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = dt.datetime.now(dt.UTC)
@@ -193,6 +196,7 @@ def _self_signed(path: Path) -> Path:
         .serial_number(1)
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(LOOPBACK)]), critical=False)
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM

@@ -196,17 +196,18 @@ def test_usage_lands_from_an_engine_and_is_held_against_its_sums(location, tmp_p
     with serving(engine) as address:
         settings = Settings(data_dir=tmp_path, seeds_dir=seeds, usage_url=f"usagebox+{address}")
         monkeypatch.setattr(feeds, "settings", settings)
-        complete, equal = checks("2026-01-05").values()
-        assert (complete, equal) == ((True, None), (True, None))
+        complete, withdrawn, equal = checks("2026-01-05").values()
+        assert complete == withdrawn == equal == (True, None)
         (lost,) = settings.landing_dir.glob("usage/usage_day=2026-01-05/*/part.parquet")
         engine.events.append(event("e2", "2026-01-05T11:00:00Z", "2026-01-06T10:00:00Z"))
         lost.unlink()
-        complete, equal = checks("2026-01-06").values()
-        assert complete == (True, None)
+        complete, withdrawn, equal = checks("2026-01-06").values()
+        assert complete == withdrawn == (True, None)
         assert equal[0] is False
         assert "account 'acme', usage day 2026-01-05: the engine has 2 events" in equal[1]
-        complete, equal = checks("2026-01-07").values()
+        complete, withdrawn, equal = checks("2026-01-07").values()
         assert "the engine took in nothing" in complete[1]
+        assert withdrawn == (True, None)
         assert equal == (False, "not compared: a delivery has a problem of its own")
 
 

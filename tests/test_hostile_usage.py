@@ -54,10 +54,10 @@ _TIME = re.compile(
     re.ASCII,
 )
 _MALFORMED = ("malformed", None, None)
-# Rounded to 6 decimals, it is no longer below 10^12.
-_LARGE = Decimal("999999999999.9999995")
-# No binary float holds more: longer than any day.
-_INFINITE = Decimal("1.7976931348623159e308")
+_DECIMAL = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+# Rounded to 6 decimals, it is no longer below 10^9; and it is as much as -0.000001.
+_LARGE = Decimal("999999999.9999995")
+_BELOW_0 = Decimal("-0.0000005")
 
 
 def judged(line: str) -> tuple[str | None, Decimal | None, datetime | None]:
@@ -90,21 +90,28 @@ def judged(line: str) -> tuple[str | None, Decimal | None, datetime | None]:
         name: metadata.get(name) for name in ("duration_s", "energy_cost")
     }
     numbers = {name: None if value == "" else value for name, value in numbers.items()}
+    for name, value in numbers.items():
+        if isinstance(value, str):
+            if not _DECIMAL.fullmatch(value):
+                return _MALFORMED
+            try:
+                numbers[name] = Decimal(value)
+            except InvalidOperation:
+                return _MALFORMED
     if any(value is not None and not isinstance(value, Decimal) for value in numbers.values()):
         return _MALFORMED
     kind = top["kind"] or "usage"
     if kind not in ("usage", "correction", "retraction"):
         return _MALFORMED
-    for name in ("quantity", "energy_cost"):
-        if numbers[name] is not None and numbers[name].copy_abs() >= _LARGE:
-            return _MALFORMED
+    if any(value is not None and value.copy_abs() >= _LARGE for value in numbers.values()):
+        return _MALFORMED
     amount = numbers["quantity"]
     if top["meter"] == "gpu_hour" and amount is not None:
         hours = amount.quantize(Decimal("0.000001"), ROUND_HALF_UP)
-        if abs(hours) * 60 >= 10**12:
+        if abs(hours) * 60 >= 10**9:
             return _MALFORMED
     duration = numbers["duration_s"]
-    if duration is not None and (duration < 0 or duration >= _INFINITE):
+    if duration is not None and duration <= _BELOW_0:
         return _MALFORMED
     at = _TIME.fullmatch(top["ts"]) if top["ts"] else None
     instant = _instant(at) if at else None
@@ -210,7 +217,18 @@ def check(feed: Feed, content: bytes) -> None:
         for number, line in lines.items()
         if line.decode("utf-8", "backslashreplace").strip()
     }
-    assert delivery.problem is None
+    if delivery.problem:
+        # Nothing in it could be used, and what it is instead is said.
+        assert "half-written" not in delivery.problem
+        texts = [line.decode("utf-8", "backslashreplace") for line in lines.values()]
+        assert {judged(text)[0] for text in texts} == {"malformed"}
+        assert not feed.landed()
+        return
+    if [json.loads(line) for line in lines.values() if b"no_usage" in line] == [
+        {"kind": "no_usage"}
+    ] and len(lines) == 1:
+        assert (delivery.delivered_rows, feed.landed(), feed.rejected()) == (0, [], [])
+        return
     landed = {row["line_number"]: row for row in feed.landed()}
     rejected = {row["line_number"]: row for row in feed.rejected()}
     assert not landed.keys() & rejected.keys()
@@ -274,6 +292,8 @@ def corpus() -> list[str]:
             '"\\u0000"',
         ),
     ]
+    values += [json.dumps(number) for number in (*hostile.NUMBERS, *hostile.NOT_NUMBERS)]
+    values += ['"usage"', '"no_usage"']
     rows = [with_(name, value) for name in NAMES for value in values]
     rows += [
         with_(name, value)
@@ -311,6 +331,7 @@ def corpus() -> list[str]:
         "\x1b[2J" + good,
         "\ufeff" + good,
         '{"__proto__":{"event_id":"e"},"constructor":1}',
+        '{"kind":"no_usage"}',
         "{}",
         "[]",
         '""',
@@ -354,19 +375,18 @@ def test_marks_and_line_ends_change_no_verdict(tmp_path, ends, mark):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
-def test_a_delivery_in_another_encoding_is_set_aside_row_by_row(tmp_path, encoding):
+def test_a_delivery_in_another_encoding_is_called_that(tmp_path, encoding):
     content = "".join(json.dumps(GOOD) + "\n" for _ in range(3)).encode(encoding)
     delivery = Feed(tmp_path).land(content)
 
     assert delivery.landed_rows == 0
-    # The bytes after the last line end are no line of JSON: the file looks cut off.
-    assert delivery.rejected_rows == 3 or "half-written" in delivery.problem
+    assert "it is UTF-16 or UTF-32, not UTF-8. Deliver it as UTF-8" in delivery.problem
 
 
 def test_a_file_with_the_line_ends_of_old_is_no_delivery(tmp_path):
     delivery = Feed(tmp_path).land("".join(json.dumps(GOOD) + "\r" for _ in range(3)).encode())
 
-    assert "half-written" in delivery.problem
+    assert "its lines end with a carriage return alone" in delivery.problem
 
 
 # --- anything at all ------------------------------------------------------------------------------
@@ -374,6 +394,7 @@ def test_a_file_with_the_line_ends_of_old_is_no_delivery(tmp_path):
 JSON_TOKENS = st.one_of(
     st.sampled_from(hostile.NUMBERS),
     st.sampled_from(hostile.NOT_NUMBERS),
+    st.sampled_from([json.dumps(number) for number in (*hostile.NUMBERS, *hostile.NOT_NUMBERS)]),
     st.sampled_from([json.dumps(time) for time in hostile.TIMES]),
     st.sampled_from([json.dumps(text, ensure_ascii=False) for text in hostile.TEXTS.values()]),
     st.sampled_from(["null", "true", "{}", "[]", '""', '"usage"', '"correction"', '"gpu_second"']),
@@ -432,6 +453,23 @@ def deliveries(draw: st.DrawFn) -> bytes:
 def test_every_line_of_any_delivery_gets_the_verdict_of_a_second_judge(tmp_path_factory, content):
     if content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "backslashreplace").strip():
         check(Feed(tmp_path_factory.mktemp("fuzz")), content)
+
+
+@given(ROWS, st.integers(0, 24))
+@settings(max_examples=examples(30), deadline=None)
+def test_one_hostile_row_harms_none_of_the_good_ones(tmp_path_factory, hostile_row, place):
+    """Whatever it is, and wherever it stands: the others land as they do without it."""
+    good = [json.dumps({**GOOD, "event_id": f"e{n}"}) for n in range(24)]
+    feed = Feed(tmp_path_factory.mktemp("one"))
+    line = hostile_row.replace("\n", " ").encode("utf-8", "surrogatepass")
+    encoded = [row.encode() for row in good]
+    content = b"\n".join([*encoded[:place], line, *encoded[place:], b""])
+
+    delivery = feed.land(content)
+
+    assert delivery.problem is None
+    assert set(good) <= {row["raw"] for row in feed.landed()}
+    assert delivery.delivered_rows == 25
 
 
 @given(st.lists(ROWS, min_size=1, max_size=12))

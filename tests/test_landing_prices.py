@@ -99,9 +99,10 @@ def test_an_energy_price_lands_with_all_its_columns(feeds):
         ("0.0000005", "MWh", "0.000000001"),
         ("-0.0000005", "MWh", "-0.000000001"),
         ("0.00000049999", "MWh", "0.000000000"),
-        ("999999999999.999999", "MWh", "999999999.999999999"),
+        ("999999999.999499", "MWh", "999999.999999499"),
+        ("-999999.9999994", "kWh", "-999999.9999994"),
         ("0.0000000005", "kWh", "0.000000001"),
-        ("123456789.1234567895", "kWh", "123456789.123456790"),
+        ("123456.1234567895", "kWh", "123456.123456790"),
         ("0", "kWh", "0"),
         ("-12.5", "kWh", "-12.5"),
         ("1e-3", "kWh", "0.001"),
@@ -566,6 +567,9 @@ def test_bad_gpu_prices_all_count_even_identical_ones(feeds):
         ("2026-01-02,EUR,0", "malformed"),
         ("2026-01-02,EUR,-1", "malformed"),
         ("2026-01-02,EUR,0.0000000001", "malformed"),
+        ("2026-01-02,EUR,0.0000000009994", "malformed"),
+        ("2026-01-02,EUR,1000000000.000000000001", "malformed"),
+        ("2026-01-02,EUR,1e999999999", "malformed"),
         ("2026-01-02,EUR,nan", "malformed"),
         ("02.01.2026,EUR,1", "malformed"),
         ("2026-02-30,EUR,1", "malformed"),
@@ -579,6 +583,75 @@ def test_a_bad_rate_has_its_reason(feeds, line, reason):
     feeds.deliver("fx/fx_rates.csv", FX, line, "2026-01-02,EUR,1.08")
 
     assert feeds.land(land_fx_rates).rejected_by_reason == {reason: 1}
+
+
+@pytest.mark.parametrize(
+    ("rate", "kept"),
+    [
+        ("0.000000001", "0.000000001"),
+        ("1e9", "1000000000"),
+        ("0.0000000237", "0.0000000237"),
+        ("1.0000000000005", "1.000000000001"),
+    ],
+)
+def test_a_rate_keeps_twelve_decimals(feeds, rate, kept):
+    feeds.deliver("fx/fx_rates.csv", FX, f"2026-01-02,IRR,{rate}")
+
+    assert feeds.land(land_fx_rates).problem is None
+    assert [row["usd_per_unit"] for row in feeds.rows("fx/rates.parquet")] == [Decimal(kept)]
+
+
+LIMITS = {
+    "kWh": (
+        land_energy_prices,
+        "energy/energy_price_A.csv",
+        ENERGY,
+        "A,2026-01-01T00:00:00Z,60,{},EUR,kWh,offset,",
+        ("999999.9999994", "-999999.9999994"),
+        ("1000000", "-1e6", "999999.9999995", "1e999999999"),
+        "less than 10^6 a kWh was expected",
+    ),
+    "MWh": (
+        land_energy_prices,
+        "energy/energy_price_A.csv",
+        ENERGY,
+        "A,2026-01-01T00:00:00Z,60,{},EUR,MWh,offset,",
+        ("999999999.999499",),
+        ("1000000000", "999999999.9995", "1e12", "1e99"),
+        "less than 10^6 a kWh was expected",
+    ),
+    "gpu": (
+        land_gpu_prices,
+        "gpu/gpu_prices.csv",
+        GPU,
+        "2026-01-01T00:00:00Z,cloud,eu,H100,{},USD,spot",
+        ("999999.9999994", "-999999.9999994"),
+        ("1000000", "999999.9999995", "1e999999999"),
+        "a number below 10^6 was expected",
+    ),
+    "carbon": (
+        land_energy_mix,
+        "carbon/carbon_mix_A.csv",
+        CARBON,
+        "A,2026-01-01T00:00:00Z,{},50",
+        ("999999999.999999",),
+        ("1e9",),
+        "a number below 10^9 was expected",
+    ),
+}
+
+
+@pytest.mark.parametrize("feed", LIMITS)
+def test_a_price_beyond_its_limit_is_set_aside_by_name(feeds, feed):
+    land, name, header, line, within, beyond, expected = LIMITS[feed]
+    feeds.deliver(name, header, *(line.format(number) for number in (*within, *beyond)))
+
+    delivery = feeds.land(land)
+
+    assert delivery.landed_rows == len(within)
+    rejected = feeds.rejected(delivery.feed)
+    assert [row[3] for row in rejected] == [line.format(number) for number in beyond]
+    assert all(expected in row[2] for row in rejected)
 
 
 # --- the development feeds ------------------------------------------------------------------------

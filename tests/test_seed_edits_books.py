@@ -25,6 +25,7 @@ from contracts import (
 
 from orchestration.seed_changes import Books as BilledBooks
 from orchestration.settings import Settings
+from orchestration.summary import summarize
 
 LAST_BILLED, NEXT_NIGHT = date(2026, 2, 12), date(2026, 2, 13)
 ONE_DAY = timedelta(days=1)
@@ -103,9 +104,17 @@ def _change_subscription(
     return "goes on"
 
 
+WAITING = "select scope, actual from billing_controls where control = 'seed_edits_waiting'"
+
+
 @pytest.mark.job
 def test_edited_contracts_give_the_books_of_a_billing_from_nothing(tmp_path):
-    """Method: six weeks in one run, the edits, then one night; and all of it with the edited seeds."""
+    """Method: five weeks in one run, the edits, then one night; and all of it with the edited seeds.
+
+    One night before, the catalog gets a spelling that no usage has: an edit that waits, and moves
+    nothing. Late usage has that night rebuild the days from the 7th on; the edited contracts have
+    the next one rebuild all days of open cycles but the first.
+    """
     world = random_world(SEED, 60, 10)
     deliveries = {day: rows for day, rows in world.deliveries.items() if day <= NEXT_NIGHT}
     before, edits = as_it_was(world.seeds, Random(SEED))
@@ -118,9 +127,24 @@ def test_edited_contracts_give_the_books_of_a_billing_from_nothing(tmp_path):
             books_open_on=BOOKS_OPEN_ON,
         )
     )
-    edited.bill(FIRST_DELIVERY, LAST_BILLED)
+    edited.bill(FIRST_DELIVERY, LAST_BILLED - ONE_DAY)
+    for seeds in (before, world.seeds):
+        seeds["accelerator_aliases"].append({"alias": "a G1", "accelerator": "G1"})
+    write_seeds(tmp_path / "seeds", before)
+    edited.bill(LAST_BILLED, LAST_BILLED)
+    [(scope, waiting_days)] = edited.rows(WAITING)
+    assert scope == (
+        "catalog/accelerator_aliases a G1 from 2026-01-10: make bill FROM=2026-01-10 TO=2026-02-06"
+    )
+    assert waiting_days == 28
+    said = "(1 edits of catalog or fleet wait for days of open cycles)"
+    assert f"{said}\n    {scope}\n" in summarize(edited.settings)
+
     write_seeds(tmp_path / "seeds", world.seeds)
     edited.bill(NEXT_NIGHT, NEXT_NIGHT)
+    [(scope, waiting_days)] = edited.rows(WAITING)
+    assert scope.endswith(" from 2026-01-11: make bill FROM=2026-01-11 TO=2026-01-11")
+    assert waiting_days == 1
 
     anew = Books(edited.settings.apart(data_dir=tmp_path / "anew"))
     anew.bill(FIRST_DELIVERY, NEXT_NIGHT)

@@ -117,7 +117,7 @@ end
 
 {#- Power drawn at the meter of the site, in millionths of a watt: watts times PUE, 3 decimals each. -#}
 {% macro microwatts(watts, pue) -%}
-{{ wide('cast(' ~ watts ~ ' as decimal(18, 3)) * cast(' ~ pue ~ ' as decimal(18, 3)) * 1000000') }}
+({{ wide('cast(' ~ watts ~ ' as decimal(28, 3)) * 1000') }} * {{ wide('cast(' ~ pue ~ ' as decimal(28, 3)) * 1000') }})
 {%- endmacro %}
 
 {#-

@@ -149,22 +149,17 @@ def _instants_as_text(rows: pa.Table) -> pa.Table:
 def _row_as_json(schema: pa.Schema) -> str:
     """SQL that spells the rows of ``delivered`` as JSON objects."""
     kind = schema.field("metadata").type if "metadata" in schema.names else pa.null()
-    if any(is_text(kind) for is_text in _TEXTS):
-        metadata = "case when json_valid(metadata) then metadata::json else to_json(metadata) end"
-    elif pa.types.is_map(kind) and pa.types.is_string(kind.item_type):
-        # A map of strings has no way to hold the two numbers as numbers.
-        numbers = ", ".join(
-            f"'{name}', case when json_valid(metadata['{name}']) "
-            f"and try_cast(metadata['{name}'] as double) is not null "
-            f"then metadata['{name}']::json else to_json(metadata['{name}']) end"
-            for name in ("duration_s", "energy_cost")
-        )
-        metadata = f"json_merge_patch(to_json(metadata), json_object({numbers}))"
-    else:
+    if not any(is_text(kind) for is_text in _TEXTS):
         return "select to_json(delivered)::varchar as line from delivered"
-    return f"""
+    return """
         select to_json(spelled)::varchar as line
-        from (select * replace ({metadata} as metadata) from delivered) as spelled
+        from (
+            select * replace (
+                case when json_valid(metadata) then metadata::json else to_json(metadata) end
+                    as metadata
+            )
+            from delivered
+        ) as spelled
     """
 
 

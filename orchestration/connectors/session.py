@@ -14,17 +14,17 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError
 from urllib3.util.retry import Retry
 
 from orchestration.connectors.addresses import is_on_this_machine, is_safe
+from orchestration.exchange import Exchange, OutOfTime, WatchedAdapter
 
 RETRIES = 5
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
 ANSWER_SECONDS = 300
-"""How long one answer may take from its first byte to its last."""
+"""How long one exchange may take, from the request to the last byte of its answer."""
 ANSWER_BYTES = 64 << 20
 LONGEST_WAIT_SECONDS = 120
 """No back-off and no Retry-After makes a request wait longer, unless a session says otherwise."""
@@ -73,11 +73,12 @@ class _Retry(Retry):
         return super().get_backoff_time() or first
 
 
-class _Adapter(HTTPAdapter):
+class _Adapter(WatchedAdapter):
     """Sends a request with retries and timeouts, and reads its answer within the limits."""
 
-    def __init__(self, answer_bytes: int, retry: _Retry) -> None:
+    def __init__(self, answer_bytes: int, answer_seconds: float | None, retry: _Retry) -> None:
         self._answer_bytes = answer_bytes
+        self._answer_seconds = answer_seconds
         self._retry = retry
         super().__init__(max_retries=retry)
 
@@ -86,7 +87,7 @@ class _Adapter(HTTPAdapter):
 
         Raises:
             Busy: 429 or 5xx until the last try.
-            TooMuch: the answer goes beyond ANSWER_BYTES or ANSWER_SECONDS.
+            TooMuch: the answer goes beyond the session's bytes or seconds.
         """
         if not is_safe(request.url or ""):
             raise requests.exceptions.InvalidSchema("only https is spoken")
@@ -95,32 +96,41 @@ class _Adapter(HTTPAdapter):
             how["proxies"] = {}
         repeats = request.method in (self._retry.allowed_methods or ())
         for tries_left in (1, 0) if repeats else (0,):
-            response = super().send(request, **how)
-            if response.status_code in _BUSY:
-                said = _beginning(response)
-                response.close()
-                raise Busy(response.status_code, 1 + int(self._retry.total or 0) * repeats, said)
-            try:
-                self._read(response)
-                break
-            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
-                # The answer broke off: urllib3 retries only up to the answer's head.
-                response.close()
-                if not tries_left:
-                    raise
+            with Exchange(self._answer_seconds or ANSWER_SECONDS) as exchange:
+                try:
+                    response = super().send(request, **how)
+                except OutOfTime:
+                    raise TooMuch("the answer takes too long") from None
+                if response.status_code in _BUSY:
+                    said = _beginning(response)
+                    response.close()
+                    tries = 1 + int(self._retry.total or 0) * repeats
+                    raise Busy(response.status_code, tries, said)
+                try:
+                    self._read(response, exchange)
+                    break
+                except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+                    # The answer broke off: urllib3 retries only up to the answer's head.
+                    response.close()
+                    if not tries_left:
+                        raise
         return response
 
-    def _read(self, response: requests.Response) -> None:
-        deadline = time.monotonic() + ANSWER_SECONDS
+    def _read(self, response: requests.Response, exchange: Exchange) -> None:
         content = bytearray()
-        for piece in response.iter_content(1 << 16):
-            content += piece
-            if len(content) > self._answer_bytes:
-                response.close()
-                raise TooLarge("the answer is too large")
-            if time.monotonic() > deadline:
-                response.close()
-                raise TooMuch("the answer takes too long")
+        try:
+            for piece in response.iter_content(1 << 16):
+                content += piece
+                if len(content) > self._answer_bytes:
+                    raise TooLarge("the answer is too large")
+        except Exception:
+            response.close()
+            if not exchange.is_over:
+                raise
+        # An answer that is cut off can look like a whole one.
+        if exchange.is_over:
+            response.close()
+            raise TooMuch("the answer takes too long") from None
         response._content = bytes(content)
 
 
@@ -141,6 +151,8 @@ class PoliteSession(requests.Session):
         follow_redirects: only for a service that gets no token; a redirect could take it along.
         backoff_seconds: the first wait; each further one is twice as long, plus a random part.
         answer_bytes: the largest answer that is read, unpacked.
+        answer_seconds: how long one try may take, from the request to the last byte of its answer;
+            ANSWER_SECONDS if None.
         retries: how often a request is sent again.
         longest_wait_seconds: no back-off and no Retry-After makes a request wait longer.
         repeats_posts: only for a service that acts once on a POST that it gets twice.
@@ -152,6 +164,7 @@ class PoliteSession(requests.Session):
         follow_redirects: bool = False,
         backoff_seconds: float = 1.0,
         answer_bytes: int = ANSWER_BYTES,
+        answer_seconds: float | None = None,
         retries: int = RETRIES,
         longest_wait_seconds: int = LONGEST_WAIT_SECONDS,
         repeats_posts: bool = False,
@@ -160,6 +173,7 @@ class PoliteSession(requests.Session):
         self.max_redirects = 5 if follow_redirects else 0
         adapter = _Adapter(
             answer_bytes,
+            answer_seconds,
             _Retry(
                 total=retries,
                 allowed_methods=Retry.DEFAULT_ALLOWED_METHODS

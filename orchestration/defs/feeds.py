@@ -25,6 +25,7 @@ from orchestration.landing import (
     land_usage,
     prepare_landing,
     refusal,
+    withdrawals,
 )
 from orchestration.partitions import delivery_day
 from orchestration.quality.holds import hold
@@ -88,6 +89,13 @@ def asked_days(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext
             blocking=True,
             description="Every delivery asked for is there, whole, and few of its rows are incurable.",
         ),
+        dg.AssetCheckSpec(
+            withdrawals.CHECK,
+            asset=["landing", "usage"],
+            blocking=True,
+            description="No delivery that was landed again lacks an event that only it had, unless "
+            "a person accepted it.",
+        ),
         reconciliation.check_spec(),
     ],
     freshness_policy=DUE,
@@ -137,14 +145,12 @@ def _land_usage_of(
             "deliveries": _table(deliveries),
         }
     )
-    problems = [problem for d in deliveries if (problem := _refusal("usage", d.delivery_day))]
-    yield dg.AssetCheckResult(
-        check_name=COMPLETE,
-        passed=not problems,
-        # As text: what a problem quotes from a delivery must not become a link or a picture.
-        metadata={"problems": dg.MetadataValue.text("\n".join(problems) or "none")},
-        description="; ".join(problems) or None,
-    )
+    days = [d.delivery_day for d in deliveries if d.delivery_day]
+    problems = [problem for day in days if (problem := _refusal("usage", day))]
+    held = [day for day in days if withdrawals.held(settings.landing_dir, day)]
+    withdrawn = [problem for day in held if (problem := _refusal("usage", day))]
+    yield _usage_check(COMPLETE, [problem for problem in problems if problem not in withdrawn])
+    yield _usage_check(withdrawals.CHECK, withdrawn)
     reconciled = reconciliation.check(source, settings, asked_days(context), problems)
     hold(
         settings,
@@ -152,6 +158,16 @@ def _land_usage_of(
         None if reconciled.passed else reconciled.description or "it failed",
     )
     yield reconciled
+
+
+def _usage_check(name: str, problems: list[str]) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=not problems,
+        # As text: what a problem quotes from a delivery must not become a link or a picture.
+        metadata={"problems": dg.MetadataValue.text("\n".join(problems) or "none")},
+        description="; ".join(problems) or None,
+    )
 
 
 def _refusal(feed: str, day: date | None) -> str | None:

@@ -22,7 +22,6 @@ import requests
 from requests.auth import AuthBase
 
 from orchestration.connectors.session import PoliteSession, in_words, unlogged
-from orchestration.delivery.deadline import limit_whole_answers
 from orchestration.delivery.receipts import Outcome
 
 LANES_AT_ONCE = 8
@@ -80,7 +79,7 @@ class Receiver:
         secrets: what no log and no report may hold: tokens, and URLs that are as good as one.
         auth: adds to a request what proves where it comes from.
         backoff_seconds: the first wait before a retry.
-        timeout_seconds: to connect, and from the request to the last byte of the answer.
+        timeout_seconds: to connect, and to wait for the next bytes; a whole try may take twice as long.
     """
 
     def __init__(
@@ -100,9 +99,10 @@ class Receiver:
             longest_wait_seconds=_LONGEST_WAIT_SECONDS,
             backoff_seconds=backoff_seconds,
             answer_bytes=_ANSWER_BYTES,
+            # One that says nothing is asked again; one that drips has twice as long, once.
+            answer_seconds=2 * timeout_seconds[1],
             repeats_posts=True,
         )
-        limit_whole_answers(self._session)
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def post(self, request: Request) -> Answer:

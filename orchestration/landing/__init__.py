@@ -3,6 +3,7 @@
 Decides only what no seed edit can cure. Prices, credits and customers are judged in SQL.
 """
 
+from orchestration.landing import withdrawals
 from orchestration.landing.files import Delivery, refusal
 from orchestration.landing.preparation import prepare_landing
 from orchestration.landing.prices import (
@@ -23,4 +24,5 @@ __all__ = [
     "land_usage",
     "prepare_landing",
     "refusal",
+    "withdrawals",
 ]

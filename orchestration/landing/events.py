@@ -78,25 +78,36 @@ _FLOAT_WHOLE_BELOW = 2.0**33
 # Up to here a millionfold float is less than 0.05 from the millionfold number that it stands for,
 # so it rounds as the number does if it is not that near to a half.
 _FLOAT_ROUNDS_BELOW, _NEAR_HALF = 1e8, 0.06
-# No more GPU minutes are billed in one row: in millionths they have to fit an integer of 64 bits.
-_MOST_MINUTES = 10**12
-# Beyond this no amount is valid; rounding it to 6 decimals would only cost time.
-_LARGE = Decimal(10) ** 13
+# Below this are a quantity in its unit and in GPU minutes, a metered cost and a length in seconds:
+# the models hold the sum of any number of such rows.
+_LIMIT = 10**9
+_LIMIT_MICRO = _LIMIT * 1_000_000
+_LIMIT_TEXT = "10^9"
+# From here on no amount is valid; it is not even rounded, which may cost as many digits as it has.
+_BEYOND = Decimal(10) ** 10
 _MICRO = Decimal("0.000001")
+# A text that spells a number spells it as JSON does.
+_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+_IS_NUMBER = re.compile(_NUMBER)
 _DAY_S = 86_400
 _DAY_US = _DAY_S * 1_000_000
 _EPOCH = date(1970, 1, 1)
 
-# What is required, in the order of its reasons, and of which rows.
+# What is required, in the order of its reasons, where it stands, and of which rows.
 _REQUIRED = (
-    ("event_id", ""),
-    ("corrects_event_id", "and kind <> 'usage'"),
-    ("customer_id", ""),
-    ("meter", ""),
-    ("quantity", "and quantity_amount is null"),
-    ("ts", ""),
-    ("cluster", ""),
+    ("event_id", "event_id", ""),
+    ("corrects_event_id", "corrects_event_id", "and kind <> 'usage'"),
+    ("customer_id", "customer_id", ""),
+    ("meter", "meter", ""),
+    ("quantity", "quantity", "and quantity_amount is null"),
+    ("ts", "ts", ""),
+    ("cluster", "metadata.cluster", ""),
 )
+
+NO_USAGE = "no_usage"
+"""The kind of the one line of a delivery of a day on which nothing ran."""
+NOT_ALONE = 'kind is no_usage: {"kind": "no_usage"}, alone in its delivery, says that nothing ran on the day'
+"""What is wrong with such a line where it is not the only one, or says more."""
 
 # RFC 3339; the offset is optional here because a time without one has a reason of its own.
 _TIME = (
@@ -234,6 +245,10 @@ class EventParser:
         for label in self._learned:
             place, key = _place_and_key(label)
             values = pc.struct_field(read["metadata"], key) if place == "." else read[key]
+            if label in _SPELLED and pa.types.is_string(values.type):
+                values = _numbers_of_texts(values)
+                if isinstance(values, _Refused):
+                    return values
             if pa.types.is_floating(values.type) and not _all_finite(values):
                 return _Refused(None)
             columns[label] = values
@@ -276,6 +291,8 @@ class EventParser:
         for key, value in values.items():
             label = place + key
             kind = _KNOWN.get(label) or _ARROW_TYPES.get(type(value))
+            if label in _SPELLED and isinstance(value, str) and value:
+                kind = pa.string()
             if kind is None or not _PLAIN_KEY.fullmatch(key):
                 continue
             if label in self._learned:
@@ -302,6 +319,8 @@ class EventParser:
         days = instants // _DAY_US
         start_us = instants - days * _DAY_US
         this_day = (self._day - _EPOCH).days
+        # Of a longer one it is enough that it is shorter than the limit, however it rounds.
+        is_long = (duration.values >= _DAY_S) & (duration.values < _LIMIT - 1)
         lasts_us = np.where(duration.values >= _DAY_S, _DAY_US, duration.micro)
         payload_rest, is_spelled = _rest(read)
         certain = (
@@ -312,12 +331,13 @@ class EventParser:
             is_usage | _flags(pc.is_valid(text["corrects_event_id"])),
             quantity.is_exact & ((quantity.micro >= 0) | ~is_usage),
             # Even if they are hours.
-            np.abs(quantity.micro) < _MOST_MINUTES * 1_000_000 // 60,
+            np.abs(quantity.micro) < _LIMIT_MICRO // 60,
             is_instant & (days <= this_day) & (days >= this_day - DAYS_BACK),
             duration.is_missing
-            # However little below 0 it is, it is a -0.0 at least.
-            | (~np.signbit(duration.values) & (duration.is_exact | (duration.values >= _DAY_S))),
-            energy_cost.is_missing | energy_cost.is_exact,
+            | is_long
+            | (duration.is_exact & (duration.micro >= 0) & (duration.values < _DAY_S)),
+            energy_cost.is_missing
+            | (energy_cost.is_exact & (np.abs(energy_cost.micro) < _LIMIT_MICRO)),
         )
         count = read.num_rows
         columns = {
@@ -381,6 +401,8 @@ _TYPED = {
     label: label[1:] for label, kind in _KNOWN.items() if kind == pa.string() and label != "/ts"
 }
 _ELSEWHERE = ("/ts", "/quantity")
+# Numbers that a text may spell, too.
+_SPELLED = ("/quantity", *(f".{name}" for name in _METADATA_NUMBERS))
 
 _ARROW_TYPES: dict[type, pa.DataType] = {
     str: pa.string(),
@@ -399,6 +421,15 @@ def _joined(lines: pa.Array) -> pa.Buffer:
     """The lines as one text. Line ends matter: no JSON string can reach over one."""
     whole = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
     return pc.binary_join(whole, "\n")[0].as_buffer()
+
+
+def _numbers_of_texts(texts: pa.ChunkedArray) -> pa.Array | _Refused:
+    """The numbers that texts spell, NULL for empty ones; or the first that spells none."""
+    texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts).combine_chunks()
+    spells = pc.match_substring_regex(texts, f"^{_NUMBER}$")
+    if not pc.all(spells, min_count=0).as_py():
+        return _Refused(pc.index(pc.fill_null(spells, True), False).as_py())
+    return texts.cast(pa.float64())
 
 
 def _all_finite(values: pa.ChunkedArray) -> bool:
@@ -632,6 +663,14 @@ def _candidate(line: str) -> dict[str, str]:
         metadata = {}
     if not isinstance(metadata, dict):
         raise _NotUsable(f"metadata is {_shown(metadata)}; an object was expected")
+    if row.get("kind") == NO_USAGE:
+        others = [value for name, value in row.items() if name != "kind"]
+        is_bare = all(map(_is_missing, [*others, *metadata.values()]))
+        raise _NotUsable(NOT_ALONE if is_bare else f"{NOT_ALONE}; this line says more")
+    for name in _NUMBERS:
+        part = row if name in _TOP else metadata
+        if isinstance(part.get(name), str) and not _is_missing(part[name]):
+            part[name] = _number_of_text(name, part[name])
     rest = {f".{key}": value for key, value in metadata.items()}
     rest |= {f"/{key}": value for key, value in row.items()}
     values = {name: row.get(name) for name in _TOP} | {n: metadata.get(n) for n in _METADATA}
@@ -646,10 +685,7 @@ def _candidate(line: str) -> dict[str, str]:
         else:
             if not isinstance(value, Decimal):
                 raise _NotUsable(f"{name} is {_shown(value)}; a number was expected")
-            if name == "duration_s" and value < 0:
-                # However little: rounded, it would be none.
-                raise _NotUsable(f"{name} is {_shown(value)}; a number not below 0 was expected")
-            fields[name] = _amount_text(value)
+            fields[name] = _amount_text(name, value)
     fields["payload_rest"] = "".join(
         f",{label}:{_spelled(value)}"
         for label, value in sorted(rest.items())
@@ -672,6 +708,10 @@ def _parsed(line: str) -> dict[str, Any]:
         raise _NotUsable(f"nested more than {_DEEPEST} levels deep") from None
     except InvalidOperation:
         raise _NotUsable("the exponent of a number is out of range") from None
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and line.lstrip().startswith("{"):
+            raise _NotUsable("something follows the JSON object on its line") from None
+        raise _NotUsable(f"not JSON: {error}") from None
     except ValueError as error:
         raise _NotUsable(f"not JSON: {error}") from None
     if not isinstance(row, dict):
@@ -692,11 +732,29 @@ def _shown(value: Any) -> str:
     return _spelled(value)[:80].encode("utf-8", "backslashreplace").decode()
 
 
-def _amount_text(number: Decimal) -> str:
-    """A number rounded to 6 decimals, half away from zero; a too large one as a float prints."""
-    if number.copy_abs() < _LARGE:
-        return format(number.quantize(_MICRO, ROUND_HALF_UP), "f")
-    return repr(float(number))
+def _number_of_text(name: str, text: str) -> Decimal:
+    """The number that a text spells as JSON would; no other spelling is guessed at."""
+    if not _IS_NUMBER.fullmatch(text):
+        raise _NotUsable(f"{name} is {_shown(text)}; a number was expected")
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise _NotUsable("the exponent of a number is out of range") from None
+
+
+def _amount_text(name: str, number: Decimal) -> str:
+    """A number rounded to 6 decimals, half away from zero.
+
+    Raises:
+        _NotUsable: rounded, it is not below the limit, or is a length below 0.
+    """
+    # Compared before it is rounded: neither costs more than the digits that were delivered.
+    amount = number.quantize(_MICRO, ROUND_HALF_UP) if number.copy_abs() < _BEYOND else None
+    if amount is None or amount.copy_abs() >= _LIMIT:
+        raise _NotUsable(f"{name} is {_shown(number)}; a number below {_LIMIT_TEXT} was expected")
+    if name == "duration_s" and amount < 0:
+        raise _NotUsable(f"{name} is {_shown(number)}; a number not below 0 was expected")
+    return format(amount, "f")
 
 
 def _spelled(value: Any, depth: int = 1) -> str:
@@ -743,7 +801,7 @@ def _rules(day: date) -> str:
     """
     this_day = f"date '{day.isoformat()}'"
     missing = " ".join(
-        f"when {name} is null {only} then 'missing_{name}'" for name, only in _REQUIRED
+        f"when {name} is null {only} then 'missing_{name}'" for name, _, only in _REQUIRED
     )
     strings = ", ".join(f"nullif({name}, '') as {name}" for name in _STRINGS if name != "kind")
     amounts = ", ".join(f"try_cast({name} as decimal(18, 6)) as {name}_amount" for name in _NUMBERS)
@@ -790,14 +848,9 @@ def _rules(day: date) -> str:
                                 then make_timestamp(epoch_us(try_cast(upper(ts) as timestamptz)))
                         end as ts_utc,
                         ts[-1] in ('Z', 'z') or ts[-6] in ('+', '-') as has_offset,
-                        case
-                            when duration_s_amount is not null
-                                then (
-                                    least(greatest(duration_s_amount, 0), {_DAY_S}) * 1000000
-                                )::bigint
-                            when duration_s is null then 0
-                            else {_DAY_US}
-                        end as duration_s_us
+                        -- least() passes over a NULL: a length that is missing would be a day.
+                        (least(coalesce(duration_s_amount, 0), {_DAY_S}) * 1000000)::bigint
+                            as duration_s_us
                     from (
                         select
                             * replace (
@@ -819,12 +872,20 @@ def _micro(amount: str) -> str:
 
 def _detail(day: date) -> str:
     """A CASE that says in words what is wrong with a row, or NULL."""
+    # All of them: whoever mends the first one only would be told of the second one tomorrow.
+    missing = ", ".join(
+        f"case when {name} is null {only} then '{place}' end" for name, place, only in _REQUIRED
+    )
     return f"""
         case
             when rule is null then null
             when rule = 'malformed' then malformed
             when starts_with(rule, 'missing_')
-                then substring(rule, 9) || ' is null, absent or empty'
+                then concat_ws(', ', {missing}) || ': null, absent or empty' || case
+                    when cluster is null and contains(payload_rest, ',/cluster:')
+                        then '; cluster stands beside metadata, not in it'
+                    else ''
+                end
             when rule = 'naive_timestamp' then 'ts is ' || ts || '; it has no offset from UTC'
             when rule = 'negative_quantity'
                 then 'quantity is ' || quantity_amount || '; usage cannot be negative'
@@ -847,19 +908,11 @@ def _malformed() -> str:
             f"when {when} then '{name} is ' || left({name}, 80) || '; {expected} was expected'"
         )
 
-    add(f"kind not in ({_sql_strings(KINDS)})", "kind", " or ".join(KINDS))
-    for name in ("quantity", "energy_cost"):
-        add(f"{name} is not null and {name}_amount is null", name, "a number below 10^12")
+    add(f"kind not in ({_sql_strings(KINDS)})", "kind", " or ".join((*KINDS, NO_USAGE)))
     add(
-        f"meter = 'gpu_hour' and abs(quantity_amount::decimal(38, 6)) * 60 >= {_MOST_MINUTES}",
+        f"meter = 'gpu_hour' and abs(quantity_amount::decimal(38, 6)) * 60 >= {_LIMIT}",
         "quantity",
-        "less than 10^12 GPU minutes",
-    )
-    # Too long a use is cut at the end of its day; only what is no length at all is malformed.
-    add(
-        "not isfinite(duration_s::double) or duration_s::double < 0",
-        "duration_s",
-        "a number not below 0",
+        f"less than {_LIMIT_TEXT} GPU minutes",
     )
     add(
         "ts is not null and (ts_utc is null or year(ts_utc) not between 1 and 9999)",

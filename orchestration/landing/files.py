@@ -25,9 +25,17 @@ from orchestration.printable import printable
 from orchestration.sources import FeedProblem
 
 _STAGING = ".staging"
+EXAMPLE = (
+    '{"event_id": "e-1", "customer_id": "acme", "meter": "gpu_minute", "quantity": 60, '
+    '"ts": "2026-01-31T10:00:00Z", "metadata": {"cluster": "c1"}}'
+)
+"""A row of usage with all that is required, to show to whoever delivers."""
 
 AMOUNT = pa.decimal128(18, 6)
 PRICE = pa.decimal128(18, 9)
+# From a billionth to a billion, with 12 decimals.
+RATE = pa.decimal128(22, 12)
+MINUTES = pa.decimal128(38, 6)
 
 # Quantities and money in millionths, exact whole numbers: sums of them cost nothing to speak of.
 USAGE = pa.schema(
@@ -112,7 +120,7 @@ FX_RATES = pa.schema(
     [
         ("rate_date", pa.date32()),
         ("currency", pa.string()),
-        ("usd_per_unit", PRICE),
+        ("usd_per_unit", RATE),
         ("sequence", pa.int64()),
     ]
 )
@@ -299,9 +307,28 @@ def of_delivery(landing: Path, kind: str, feed: str, day: date | None) -> Path:
     return landing / kind / feed / f"{day.isoformat() if day else 'all'}.parquet"
 
 
+def landed_files(landing: Path, day: date) -> list[Path]:
+    """All that lies in the landing of one usage delivery: its rows by usage day, and its records."""
+    rows = landing.glob(f"usage/usage_day=*/delivery_day={day.isoformat()}/part.parquet")
+    records = (
+        of_delivery(landing, kind, "usage", day)
+        for kind in ("deliveries", "rejected", "collisions", "touched")
+    )
+    return sorted(rows) + [path for path in records if path.exists()]
+
+
+def standing_sha256(landing: Path, feed: str, day: date | None) -> str:
+    """The hash of the file whose rows are landed, also while a later one could not be used."""
+    delivery = landed_delivery(landing, feed, day)
+    if delivery is None or delivery.problem is None:
+        return delivery.content_sha256 if delivery else "unknown"
+    rows = rows_of(of_delivery(landing, "standing", feed, day))
+    return str(rows[0]["content_sha256"]) if rows else "unknown"
+
+
 def touched_days(landing: Path, day: date | None) -> tuple[date, ...]:
     """The usage days that the landings of a delivery day touched so far; none without a day."""
-    rows = _rows(of_delivery(landing, "touched", "usage", day))
+    rows = rows_of(of_delivery(landing, "touched", "usage", day))
     return tuple(sorted(row["usage_day"] for row in rows))
 
 
@@ -321,6 +348,9 @@ def record_problem(
         rejected_by_reason=_reasons(rejected),
         touched_days=touched_days(landing, day),
     )
+    if day and standing.problem is None and standing is not nothing:
+        # The record will hold the hash of what could not be used.
+        put_table(standing.record(), of_delivery(landing, "standing", problem.feed, day))
     write_table(delivery.record(), stage / "problem.parquet")
     put(stage / "problem.parquet", path)
     return delivery
@@ -328,7 +358,7 @@ def record_problem(
 
 def landed_delivery(landing: Path, feed: str, day: date | None) -> Delivery | None:
     """What was written down when a delivery was landed; None if it never was."""
-    rows = _rows(of_delivery(landing, "deliveries", feed, day))
+    rows = rows_of(of_delivery(landing, "deliveries", feed, day))
     return Delivery(**rows[0]) if rows else None
 
 
@@ -343,10 +373,11 @@ def refusal(landing: Path, feed: str, day: date | None, max_incurable_share: Dec
         return None
     share = Decimal(delivery.rejected_rows) / delivery.delivered_rows
     examples = _examples(of_delivery(landing, "rejected", feed, day))
+    like = f" (a right row: {EXAMPLE})" if feed == "usage" else ""
     return (
         f"{delivery.file_name}: {share:.1%} of its rows are incurable ({examples}), more than "
-        f"MAX_INCURABLE_SHARE={max_incurable_share} allows; have it delivered again, or raise the "
-        "setting to accept it"
+        f"MAX_INCURABLE_SHARE={max_incurable_share} allows; have it delivered again{like}, or "
+        "raise the setting to accept it"
     )
 
 
@@ -374,7 +405,7 @@ def _reasons(rejected: Path) -> dict[str, int]:
     return dict(sorted((count["values"], count["counts"]) for count in counts))
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def rows_of(path: Path) -> list[dict[str, Any]]:
     """The rows of a small landed file, or none if it isn't there."""
     if not path.exists():
         return []

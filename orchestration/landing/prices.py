@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from orchestration.landing import files
 from orchestration.landing.engine import connect
 from orchestration.landing.files import Delivery, of_delivery
+from orchestration.landing.foreign import not_this_csv
 from orchestration.landing.lines import MAX_LINE_BYTES, Lines, read_lines, readable
 from orchestration.sources import (
     MAX_UNPACKED_BYTES,
@@ -50,6 +51,11 @@ _SPLIT = pa.schema(
     ]
 )
 _BATCH_ROWS = 100_000
+_SHOWN_HEADER = 200
+# What landing accepts, the models hold: the sums of a night never overflow.
+_MOST_PER_KWH = 10**6
+_MOST_PER_GPU_HOUR = 10**6
+_MOST_OF_A_MIX = 10**9
 _PRICE_KINDS = ("spot", "on_demand", "market_min", "market_median")
 
 
@@ -154,6 +160,11 @@ def _instant(column: str) -> str:
     return f"make_timestamp(epoch_us(try_cast(upper({column}) as timestamptz)))"
 
 
+def _reaches(amount: str, limit: int) -> str:
+    """SQL for whether an amount, rounded to 6 decimals, is not below a limit, or is none at all."""
+    return f"({amount} is null or abs({amount}::decimal(18, 6)) >= {limit})"
+
+
 def _not_number(column: str) -> str:
     return f"{column} is not null and not regexp_full_match({column}, '{_NUMBER}')"
 
@@ -250,8 +261,9 @@ _ENERGY = _CsvFeed(
                     then {_in_words("resolution_minutes", "a positive whole number")}
                 when {_not_number("price")} then {_in_words("price", "a number")}
                 when unit not in ('kWh', 'MWh') then {_in_words("unit", "kWh or MWh")}
-                when price is not null and unit is not null and price_per_kwh is null
-                    then {_in_words("price", "less than 10^9 a kWh")}
+                when price is not null and unit is not null
+                    and {_reaches("price_per_kwh", _MOST_PER_KWH)}
+                    then {_in_words("price", "less than 10^6 a kWh")}
                 when timestamp_kind not in ('offset', 'naive_local', 'naive_utc')
                     then {_in_words("timestamp_kind", "offset, naive_local or naive_utc")}
                 when tz is not null and known_tz is null and timestamp_kind = 'naive_local'
@@ -312,11 +324,11 @@ _CARBON = _CsvFeed(
                 when ts_utc is not null and (start is null or year(start) not between 1 and 9999)
                     then {_in_words("ts_utc", "a time")}
                 when {_not_number("carbon_gco2_kwh_lca")}
-                    or carbon_gco2_kwh_lca is not null and carbon is null
-                    then {_in_words("carbon_gco2_kwh_lca", "a number below 10^12")}
+                    or carbon_gco2_kwh_lca is not null and {_reaches("carbon", _MOST_OF_A_MIX)}
+                    then {_in_words("carbon_gco2_kwh_lca", "a number below 10^9")}
                 when {_not_number("renewable_pct")}
-                    or renewable_pct is not null and renewable is null
-                    then {_in_words("renewable_pct", "a number below 10^12")}
+                    or renewable_pct is not null and {_reaches("renewable", _MOST_OF_A_MIX)}
+                    then {_in_words("renewable_pct", "a number below 10^9")}
             end as malformed,
             null::varchar as other_reason,
             null::varchar as other_detail
@@ -351,8 +363,8 @@ _GPU = _CsvFeed(
                     and (instant is null or year(instant) not between 1 and 9999)
                     then {_in_words("observed_at", "a time")}
                 when {_not_number("price_per_gpu_hour")}
-                    or price_per_gpu_hour is not null and price is null
-                    then {_in_words("price_per_gpu_hour", "a number below 10^9")}
+                    or price_per_gpu_hour is not null and {_reaches("price", _MOST_PER_GPU_HOUR)}
+                    then {_in_words("price_per_gpu_hour", "a number below 10^6")}
                 when price_kind not in {_PRICE_KINDS}
                     then {_in_words("price_kind", "one of " + ", ".join(_PRICE_KINDS))}
             end as malformed,
@@ -379,7 +391,7 @@ _FX = _CsvFeed(
                     when regexp_full_match(date, '\\d{{4}}-\\d\\d-\\d\\d')
                         then try_cast(date as date)
                 end as rate_date,
-                try_cast(usd_per_unit as decimal(18, 9)) as rate
+                try_cast(usd_per_unit as decimal(22, 12)) as rate
             from cells
         )
 
@@ -389,8 +401,8 @@ _FX = _CsvFeed(
                 when date is not null and (rate_date is null or year(rate_date) < 1)
                     then {_in_words("date", "a date YYYY-MM-DD")}
                 when {_not_number("usd_per_unit")} or usd_per_unit is not null
-                    and (rate is null or rate <= 0)
-                    then {_in_words("usd_per_unit", "a number above 0 and below 10^9")}
+                    and (rate is null or rate not between 0.000000001 and 1000000000)
+                    then {_in_words("usd_per_unit", "a number from 10^-9 to 10^9")}
             end as malformed,
             null::varchar as other_reason,
             null::varchar as other_detail
@@ -504,29 +516,37 @@ def _read_file(
     with closing(file.open(content, max_bytes=max_bytes)) as stream:
         for lines in read_lines(stream):
             if not header:
-                header = _header(feed, file, lines)
+                header = _header(feed, file, lines, stream.head)
             if lines.unended is not None:
                 _check_complete(file, header, lines.unended)
             yield _named(feed, file, header, _split(lines), connection)
 
 
-def _header(feed: _CsvFeed, file: FeedFile, lines: Lines) -> list[str]:
+def _header(feed: _CsvFeed, file: FeedFile, lines: Lines, head: bytes) -> list[str]:
     """The column names in a file's first line."""
     first = lines.table.slice(0, 1).to_pylist()
     names = None
     if first and first[0]["line_number"] == 1:
         names = _values(first[0]["line"])
     names = [name.strip() for name in names or []]
-    for column in (*feed.required, *feed.may_be_empty):
-        if column not in names:
-            raise FeedProblem(
-                feed.name,
-                file.name,
-                f"the header lacks the column {column}",
-                f"Add it, or deliver a file whose first line names {', '.join(feed.required)}",
-                line=1,
-            )
-    return names
+    wanted = (*feed.required, *feed.may_be_empty)
+    lacking = [column for column in wanted if column not in names]
+    if not lacking:
+        return names
+    if foreign := not_this_csv(head, wanted):
+        raise FeedProblem(feed.name, file.name, foreign.what, foreign.cure)
+    otherwise = [name for name in names if name not in wanted and name.lower() in lacking]
+    has = ", ".join(names)
+    raise FeedProblem(
+        feed.name,
+        file.name,
+        f"the header lacks the column{'s' if lacking[1:] else ''} {', '.join(lacking)}; it has "
+        + (has if len(has) <= _SHOWN_HEADER else has[:_SHOWN_HEADER] + "..."),
+        f"Write {', '.join(otherwise)} in small letters"
+        if otherwise and len(otherwise) == len(lacking)
+        else f"Add it, or deliver a file whose first line names {', '.join(wanted)}",
+        line=1,
+    )
 
 
 def _check_complete(file: FeedFile, header: list[str], last_line: bytes) -> None:

@@ -22,10 +22,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestration.landing import files
+from orchestration.landing import files, withdrawals
 from orchestration.landing.engine import connect
-from orchestration.landing.events import EventParser
+from orchestration.landing.events import NOT_ALONE, EventParser
 from orchestration.landing.files import Delivery, TableWriter, of_delivery, usage_part
+from orchestration.landing.foreign import not_json_lines
 from orchestration.landing.lines import MAX_LINE_BYTES, Lines, read_lines
 from orchestration.sources import (
     MAX_UNPACKED_BYTES,
@@ -43,6 +44,7 @@ _PARQUET_BYTES = 4 << 30
 # Rows wait in memory for their usage day's file, so that it isn't cut into many row groups.
 _PENDING_BYTES = 96 << 20
 _AGAIN = "Deliver the whole file again, then land the day again"
+_NO_ROWS = _AGAIN + '; if nothing ran on the day, deliver the one line {"kind": "no_usage"}'
 
 
 def land_usage(
@@ -64,8 +66,9 @@ def land_usage(
         max_bytes: how many bytes a delivery may hold, unpacked.
 
     Returns:
-        What is landed now. A file that is missing, empty, truncated, unreadable or too large is no
-        exception but the delivery's ``problem``; then the earlier landing stands.
+        What is landed now. A file that is missing, empty, truncated, unreadable or too large, or
+        that lacks what it had before, is no exception but the delivery's ``problem``; then the
+        earlier landing stands.
     """
     with files.staging(landing, f"{FEED}-{day.isoformat()}") as stage:
         staged = _Staged(day, stage, max_bytes)
@@ -75,9 +78,19 @@ def land_usage(
             staged.read(file)
         except FeedProblem as problem:
             sha256 = content_sha256([file] if file else [])
+            withdrawals.release(landing, day)
             return files.record_problem(landing, stage, problem, day, sha256)
         finally:
             staged.close()
+        if withdrawal := _withdrawn(staged, landing):
+            # Without a record, a landing that had begun was cut off: what it replaced is kept.
+            is_begun = files.landed_delivery(landing, FEED, day) is None
+            if not withdrawals.is_accepted(withdrawal, landing, whatever_ids=is_begun):
+                withdrawals.hold(withdrawal, landing)
+                held = withdrawal.problem(file.name)
+                return files.record_problem(landing, stage, held, day, withdrawal.content_sha256)
+            if not is_begun:
+                withdrawals.keep_replaced(landing, day)
         return _replace_landed(staged, file, landing, conflict_days)
 
 
@@ -96,6 +109,7 @@ class _Staged:
         self.parts: dict[date, TableWriter] = {}
         self.rejects = TableWriter(stage / "rejected.parquet", files.REJECTED)
         self.rejected_by_reason: Counter[str] = Counter()
+        self.bare_no_usage = 0
         self.pending: dict[date, list[pa.Table]] = {}
         self.pending_bytes = 0
         self.content = hashlib.sha256()
@@ -115,7 +129,18 @@ class _Staged:
                 self._add(rows)
         self._flush()
         if self.landed_rows + self.rejects.rows == 0:
-            raise FeedProblem(FEED, file.name, "it is empty, it has no rows", _AGAIN)
+            raise FeedProblem(FEED, file.name, "it is empty, it has no rows", _NO_ROWS)
+        if self.landed_rows:
+            return
+        if self.rejects.rows == self.bare_no_usage == 1:
+            # The line that says that there is no row is none itself.
+            self.rejects.close()
+            self.rejects = TableWriter(self.rejects.path, files.REJECTED)
+            self.rejected_by_reason.clear()
+            return
+        is_no_json = self.rejected_by_reason.keys() == {"malformed"} and not file.is_parquet
+        if is_no_json and (foreign := not_json_lines(stream.head)):
+            raise FeedProblem(FEED, file.name, foreign.what, foreign.cure)
 
     def close(self) -> None:
         """Finish the staged files."""
@@ -129,7 +154,7 @@ class _Staged:
             return
         for lines in read_lines(stream):
             if lines.unended is not None and lines.unended.strip():
-                _check_complete(file, lines.unended)
+                _check_complete(file, lines.unended, stream.head)
             yield lines
 
     def _parquet_rows(self, file: FeedFile, stream: DeliveredStream) -> _ParquetRows:
@@ -137,7 +162,7 @@ class _Staged:
         with copy.open("wb") as local:
             shutil.copyfileobj(stream, local, 1 << 20)
         if copy.stat().st_size == 0:
-            raise FeedProblem(FEED, file.name, "it is empty, it has no rows", _AGAIN)
+            raise FeedProblem(FEED, file.name, "it is empty, it has no rows", _NO_ROWS)
         return _ParquetRows(file, copy, self.max_bytes)
 
     def _add(self, rows: pa.Table) -> None:
@@ -157,6 +182,7 @@ class _Staged:
 
     def _reject(self, rows: pa.Table) -> None:
         self.rejects.write(_as_rejected(rows))
+        self.bare_no_usage += pc.sum(pc.equal(rows["detail"], NOT_ALONE)).as_py() or 0
         for reason in pc.value_counts(rows["rule"]).to_pylist():
             self.rejected_by_reason[reason["values"]] += reason["counts"]
 
@@ -185,7 +211,7 @@ def _as_rejected(rows: pa.Table) -> pa.Table:
     )
 
 
-def _check_complete(file: FeedFile, last_line: bytes) -> None:
+def _check_complete(file: FeedFile, last_line: bytes, head: bytes) -> None:
     """A last line without a line end is whole only if it is JSON."""
     try:
         if len(last_line) > MAX_LINE_BYTES:
@@ -193,6 +219,8 @@ def _check_complete(file: FeedFile, last_line: bytes) -> None:
         # However many digits a number has, it is one.
         json.loads(last_line, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
+        if foreign := not_json_lines(head):
+            raise FeedProblem(FEED, file.name, foreign.what, foreign.cure) from None
         raise FeedProblem(
             FEED, file.name, "it is half-written: its last line stops in the middle", _AGAIN
         ) from None
@@ -245,6 +273,22 @@ class _ParquetRows(io.RawIOBase):
         super().close()
 
 
+def _withdrawn(staged: _Staged, landing: Path) -> withdrawals.Withdrawal | None:
+    """What a staged delivery no longer has that is landed of it; None if it was never landed."""
+    earlier = _landed_parts(landing, staged.day).values()
+    standing = files.landed_delivery(landing, FEED, staged.day)
+    sha256 = staged.content.hexdigest()
+    is_the_same = (
+        standing is not None
+        and standing.problem is None
+        and (standing.content_sha256, standing.landed_rows) == (sha256, staged.landed_rows)
+    )
+    if not earlier or is_the_same:
+        return None
+    now = [part.path for part in staged.parts.values()]
+    return withdrawals.find_withdrawal(landing, staged.day, earlier, now, sha256, staged.stage)
+
+
 def _replace_landed(staged: _Staged, file: FeedFile, landing: Path, conflict_days: int) -> Delivery:
     """Move a staged delivery into place. The record goes first and comes back last."""
     day, stage = staged.day, staged.stage
@@ -271,6 +315,8 @@ def _replace_landed(staged: _Staged, file: FeedFile, landing: Path, conflict_day
         files.write_table(table, stage / f"{kind}.parquet")
 
     files.remove(of_delivery(landing, "deliveries", FEED, day))
+    withdrawals.release(landing, day)
+    files.remove(of_delivery(landing, "standing", FEED, day))
     # The touched days go first: after a crash below they still tell what has to be rebuilt.
     files.put(stage / "touched.parquet", of_delivery(landing, "touched", FEED, day))
     for usage_day, part in sorted(staged.parts.items()):
@@ -327,8 +373,10 @@ def _collisions(staged: _Staged, landing: Path, conflict_days: int) -> tuple[lis
     with connect(staged.stage) as connection:
         pairs = connection.sql(
             """
+            -- Once each: two days of one id alone would else be as many pairs as their product.
             with own as (
-                select event_id, usage_day from read_parquet($own, hive_partitioning = false)
+                select distinct event_id, usage_day
+                from read_parquet($own, hive_partitioning = false)
             ),
 
             smaller as (

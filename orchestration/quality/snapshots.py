@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestration.landing.engine import connect
-from orchestration.landing.files import PRICE, SNAPSHOTS, landed_delivery, staging
+from orchestration.landing.files import PRICE, RATE, SNAPSHOTS, landed_delivery, staging
 from orchestration.quality.gate import FeedKey
 from orchestration.quality.measures import AMOUNT, SCHEMA, columns_found, ratio, share, times
 from orchestration.quality.wanted import Wanted
@@ -89,6 +89,7 @@ def _times_in_a_month(part: dict[str, Any], _: Wanted) -> dict[str, Any]:
 
 
 _MEASURED: dict[FeedKey, _Snapshot] = {
+    # Prices are measured to 6 decimals: with all of theirs and a rate's, the largest would overflow.
     "energy_price": _Snapshot(
         day="interval_start::date",
         part=("zone",),
@@ -96,7 +97,7 @@ _MEASURED: dict[FeedKey, _Snapshot] = {
         measures={
             "shortest_interval": "min(resolution_minutes)",
             "typical_price": (
-                "quantile_disc(abs(price_per_kwh * rate), 0.5) "
+                "quantile_disc(abs(price_per_kwh::decimal(18, 6) * rate), 0.5) "
                 "filter (where day > $as_of - 7 and day <= $as_of)"
             ),
         },
@@ -125,7 +126,7 @@ _MEASURED: dict[FeedKey, _Snapshot] = {
         required=("observed_at", "gpu_type", "price_per_gpu_hour", "currency", "price_kind"),
         measures={
             "lowest_price": "min(price_per_gpu_hour)",
-            "highest_price": "max((price_per_gpu_hour * rate)::decimal(36, 6))",
+            "highest_price": "max((price_per_gpu_hour::decimal(18, 6) * rate)::decimal(36, 6))",
         },
         columns=[("lowest_price", PRICE), ("highest_price", AMOUNT)],
     ),
@@ -138,7 +139,7 @@ _MEASURED: dict[FeedKey, _Snapshot] = {
             "month_low": "min(usd_per_unit) filter (where day > $as_of - 31 and day <= $as_of)",
             "month_high": "max(usd_per_unit) filter (where day > $as_of - 31 and day <= $as_of)",
         },
-        columns=[("lowest_rate", PRICE), ("times_in_a_month", AMOUNT)],
+        columns=[("lowest_rate", RATE), ("times_in_a_month", AMOUNT)],
         finish=_times_in_a_month,
     ),
 }
@@ -287,14 +288,13 @@ def _rates(place: Place, as_of: date) -> pa.Table:
             rates = dict(
                 connection.execute(
                     "select currency, arg_max(usd_per_unit, (rate_date, sequence)) "
-                    "from read_parquet($file) where rate_date <= $as_of group by currency",
+                    "from read_parquet($file, hive_partitioning = false) "
+                    "where rate_date <= $as_of group by currency",
                     {"file": glob.escape(str(path)), "as_of": as_of},
                 ).fetchall()
             )
     rates[place.reporting_currency] = Decimal(1)
-    return pa.table(
-        {"currency": list(rates), "rate": pa.array(rates.values(), pa.decimal128(18, 9))}
-    )
+    return pa.table({"currency": list(rates), "rate": pa.array(rates.values(), RATE)})
 
 
 def _energy_currencies(landing: Path, wanted: Wanted) -> frozenset[str]:

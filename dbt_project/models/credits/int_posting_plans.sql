@@ -19,10 +19,8 @@ first_days as (
         cycles.customer_id,
         cycles.cycle_start,
         plan_spans.sku,
-        {# Booked after its last day: the version of that day, since nobody prices a plan any longer. #}
-        min(least(
-            greatest(plan_spans.starts_on, cycles.cycle_start), coalesce(plan_spans.ends_on - 1, date '9999-12-31')
-        )) as priced_on
+        min(greatest(plan_spans.starts_on, cycles.cycle_start)) as first_day,
+        max(coalesce(plan_spans.ends_on - 1, date '9999-12-31')) as last_day
     from (select distinct
         customer_id,
         cycle_start
@@ -33,6 +31,25 @@ first_days as (
             and plan_spans.starts_on < {{ next_cycle_start('cycles.cycle_start') }}
             and (plan_spans.next_starts_on is null or plan_spans.next_starts_on > cycles.cycle_start)
     group by cycles.customer_id, cycles.cycle_start, plan_spans.sku
+
+),
+
+{# Booked when the plan is over and has no version any more: the version of its last day. #}
+priced as (
+
+    select
+        first_days.customer_id,
+        first_days.cycle_start,
+        first_days.sku,
+        case
+            when plans.sku is null then least(first_days.first_day, first_days.last_day)
+            else first_days.first_day
+        end as priced_on
+    from first_days
+    left join {{ ref('plans') }} as plans
+        on
+            first_days.sku = plans.sku
+            and {{ holds_on('plans', 'first_days.first_day') }}
 
 ),
 
@@ -58,16 +75,16 @@ select
     chosen.cycle_start,
     chosen.subscription_id,
     chosen.sku,
-    first_days.priced_on,
+    priced.priced_on,
     {{ to_micro('plans.energy_baseline_per_kwh') }} as energy_baseline_micro,
     {{ to_micro('plans.energy_markup_rate') }} as energy_markup_micro
 from chosen
-inner join first_days
+inner join priced
     on
-        chosen.customer_id = first_days.customer_id
-        and chosen.cycle_start = first_days.cycle_start
-        and chosen.sku = first_days.sku
+        chosen.customer_id = priced.customer_id
+        and chosen.cycle_start = priced.cycle_start
+        and chosen.sku = priced.sku
 left join {{ ref('plans') }} as plans
     on
         chosen.sku = plans.sku
-        and {{ holds_on('plans', 'first_days.priced_on') }}
+        and {{ holds_on('plans', 'priced.priced_on') }}

@@ -58,6 +58,7 @@ ranked as (
 
 ),
 
+{# Of each usage day the first delivery of the id, which claims it there: the others claim nothing. #}
 elsewhere as (
 
     select
@@ -67,6 +68,10 @@ elsewhere as (
         landed_rows.line_number
     from {{ landed_usage('run_neighbour_days') }} as landed_rows
     where landed_rows.event_id in (select event_id from collided_ids)
+    qualify row_number() over (
+        partition by landed_rows.event_id, landed_rows.usage_day
+        order by landed_rows.delivery_day, landed_rows.line_number
+    ) = 1
 
 ),
 

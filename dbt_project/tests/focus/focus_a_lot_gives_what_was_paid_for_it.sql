@@ -26,7 +26,7 @@ where
     or (
         (purchases = 1 or whole_id like 'lot %') and bought > 0
         and abs({{ scaled('cost', 12) }} - {{ multiply_divide(
-            scaled('paid', 12), scaled('used', 6), scaled('bought', 6)
+            scaled('paid', 12), scaled('used', 6), 'nullif(' ~ scaled('bought', 6) ~ ', 0)'
         ) }}) > 1000000
     )
     -- Nobody paid: a refund gives back and takes again, a gift costs nothing.

@@ -49,7 +49,7 @@ select
 from priced
 where
     abs({{ scaled('EffectiveCost', 12) }} - {{ multiply_divide(
-        scaled('lot_cost', 12), scaled('PricingCurrencyEffectiveCost', 6), scaled('lot_units', 6)
+        scaled('lot_cost', 12), scaled('PricingCurrencyEffectiveCost', 6), 'nullif(' ~ scaled('lot_units', 6) ~ ', 0)'
     ) }}) > 1000
 
 union all
