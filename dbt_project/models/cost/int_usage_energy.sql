@@ -71,6 +71,7 @@ select
         as carbon_kg_micro,
     {{ multiply_divide('minutes_with_mix', 'busy_microwatts', '60000000') }} as mix_kwh_pico,
     {# Percent to a share: 100. #}
-    {{ multiply_divide('renewable_minutes', 'busy_microwatts', '(60000000 * ' ~ wide('100000000') ~ ')') }} as renewable_kwh_pico,
+    {{ multiply_divide('renewable_minutes', 'busy_microwatts', '(60000000 * ' ~ wide('100000000') ~ ')') }}
+        as renewable_kwh_pico,
     energy_price_estimated
 from daily

@@ -147,7 +147,8 @@ opened as (
             yesterday.closing_micro as opening_micro,
             {{ wide('0') }} as granted_micro,
             case
-                when yesterday.cycle_start = customers_today.cycle_start then yesterday.burned_in_cycle_micro else {{ wide('0') }}
+                when yesterday.cycle_start = customers_today.cycle_start then yesterday.burned_in_cycle_micro
+                else {{ wide('0') }}
             end as burned_before_micro,
             yesterday.given_micro as given_before_micro
         from {{ this }} as yesterday
@@ -318,7 +319,8 @@ available as (
     union all
 
     select
-        priced.customer_id || '/auto_purchase/' || cast({{ day }} as varchar(10)) || '/' || {{ id_part('priced.subscription_id') }}
+        priced.customer_id || '/auto_purchase/' || cast({{ day }} as varchar(10)) || '/'
+        || {{ id_part('priced.subscription_id') }}
             as grant_id,
         priced.customer_id,
         'auto_purchase' as source,
