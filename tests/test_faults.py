@@ -85,10 +85,11 @@ def world(tmp_path_factory) -> World:
     settings = {"FEEDS_URL": feeds, "DATA_DIR": before, "BOOKS_OPEN_ON": OPEN}
     done = run_job([OPEN, BEFORE], settings)
     assert done.returncode == 0, done.stderr
-    # The last day comes again with its first hundred rows gone.
+    # The last day comes again, the first hundred rows measured anew.
     again = feeds / "usage" / f"usage_{BEFORE}.jsonl.gz"
     rows = gzip.decompress(again.read_bytes()).splitlines(keepends=True)
-    again.write_bytes(gzip.compress(b"".join(rows[100:])))
+    anew = [json.dumps({**json.loads(row), "quantity": 1}).encode() + b"\n" for row in rows[:100]]
+    again.write_bytes(gzip.compress(b"".join(anew + rows[100:])))
 
     made = World(feeds, before, home / "undisturbed", {})
     made.copy(made.undisturbed)

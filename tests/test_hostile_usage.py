@@ -53,15 +53,18 @@ _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?([Zz]|([+-])(\d\d):(\d\d))?",
     re.ASCII,
 )
-_MALFORMED = ("malformed", None, None)
+_MALFORMED = ("malformed", None, None, Decimal(0))
 _DECIMAL = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 # Rounded to 6 decimals, it is no longer below 10^9; and it is as much as -0.000001.
 _LARGE = Decimal("999999999.9999995")
 _BELOW_0 = Decimal("-0.0000005")
 
 
-def judged(line: str) -> tuple[str | None, Decimal | None, datetime | None]:
-    """The first reason against a line, or None with its quantity and instant (UTC)."""
+Verdict = tuple[str | None, Decimal | None, datetime | None, Decimal]
+
+
+def judged(line: str) -> Verdict:
+    """The first reason against a line, or None with its quantity, instant (UTC) and seconds."""
     try:
         row = json.loads(line, parse_float=Decimal, parse_int=Decimal, parse_constant=_refused)
     except (ValueError, RecursionError, InvalidOperation):
@@ -89,15 +92,10 @@ def judged(line: str) -> tuple[str | None, Decimal | None, datetime | None]:
     numbers = {"quantity": row.get("quantity")} | {
         name: metadata.get(name) for name in ("duration_s", "energy_cost")
     }
-    numbers = {name: None if value == "" else value for name, value in numbers.items()}
-    for name, value in numbers.items():
-        if isinstance(value, str):
-            if not _DECIMAL.fullmatch(value):
-                return _MALFORMED
-            try:
-                numbers[name] = Decimal(value)
-            except InvalidOperation:
-                return _MALFORMED
+    try:
+        numbers = {name: _number(value) for name, value in numbers.items()}
+    except (ValueError, InvalidOperation):
+        return _MALFORMED
     if any(value is not None and not isinstance(value, Decimal) for value in numbers.values()):
         return _MALFORMED
     kind = top["kind"] or "usage"
@@ -120,21 +118,31 @@ def judged(line: str) -> tuple[str | None, Decimal | None, datetime | None]:
     for name in ("event_id", "corrects_event_id", "customer_id", "meter", "quantity", "ts"):
         value = numbers[name] if name == "quantity" else top[name]
         if value is None and (name != "corrects_event_id" or kind != "usage"):
-            return f"missing_{name}", None, None
+            return f"missing_{name}", None, None, Decimal(0)
     if top["cluster"] is None:
-        return "missing_cluster", None, None
+        return "missing_cluster", None, None, Decimal(0)
     assert at
     assert instant
     if not at[8]:
-        return "naive_timestamp", None, None
+        return "naive_timestamp", None, None, Decimal(0)
     quantity = numbers["quantity"].quantize(Decimal("0.000001"), ROUND_HALF_UP)
     if kind == "usage" and quantity < 0:
-        return "negative_quantity", None, None
+        return "negative_quantity", None, None, Decimal(0)
     if top["meter"] not in ("gpu_minute", "gpu_millisecond", "gpu_second", "gpu_hour"):
-        return "unknown_meter", None, None
+        return "unknown_meter", None, None, Decimal(0)
     if not DAY - timedelta(days=400) <= instant.date() <= DAY:
-        return "timestamp_out_of_range", None, None
-    return None, quantity, instant
+        return "timestamp_out_of_range", None, None, Decimal(0)
+    seconds = (duration or Decimal(0)).quantize(Decimal("0.000001"), ROUND_HALF_UP)
+    return None, quantity, instant, seconds
+
+
+def _number(value: Any) -> Any:
+    """What a text spells, None for an empty one; anything else as it is."""
+    if not isinstance(value, str) or value == "":
+        return None if value == "" else value
+    if not _DECIMAL.fullmatch(value):
+        raise ValueError(value)
+    return Decimal(value)
 
 
 def _refused(name: str) -> None:
@@ -251,7 +259,10 @@ def check(feed: Feed, content: bytes) -> None:
             assert row["quantity_micro"] == expected[1].scaleb(6)
             assert row["ts"] == expected[2]
             assert row["usage_day"] == expected[2].date()
-            assert 0 <= row["start_us"] + row["duration_us"] <= 86_400_000_000
+            midnight = datetime.combine(expected[2].date(), datetime.min.time())
+            start = (expected[2] - midnight) // timedelta(microseconds=1)
+            length = min(int(expected[3].scaleb(6)), 86_400_000_000 - start)
+            assert (row["start_us"], row["duration_us"]) == (start, length)
         else:
             assert row["reason"] in REASONS
             assert row["detail"]

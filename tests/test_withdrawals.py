@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from orchestration.landing import files, land_usage, prepare_landing, withdrawals
 from orchestration.landing.__main__ import main
-from orchestration.plan import BilledState, make_plan
+from orchestration.plan import BilledState, _basis, make_plan
 from orchestration.settings import Settings
 from orchestration.sources import FolderSource
 
@@ -214,10 +214,10 @@ def test_exactly_the_ids_that_nobody_has_any_more_are_withdrawn(
 
 
 def test_a_crash_of_an_accepted_withdrawal_heals(tmp_path, monkeypatch):
-    """Method: stop before the n-th file is put into place, for every n, then land again."""
+    """Method: stop before the n-th change to the landing, for every n, then land again."""
     old = row("e1"), row("e2", day=date(2026, 1, 5)), row("e3", day=date(2026, 1, 6))
     new = (row("e1"),)
-    put, stopped = files.put, 0
+    changes, stopped = {name: getattr(files, name) for name in ("put", "remove")}, 0
     for stop in range(20):
         feed = Feed(tmp_path / str(stop))
         kept = feed.land(*old).content_sha256
@@ -225,14 +225,18 @@ def test_a_crash_of_an_accepted_withdrawal_heals(tmp_path, monkeypatch):
         feed.accept(monkeypatch)
         left = [stop]
 
-        def crash(staged, path, left=left):
-            if left[0] == 0:
-                raise KeyboardInterrupt
-            left[0] -= 1
-            put(staged, path)
+        def crashing(change, left=left):
+            def crash(*paths):
+                if left[0] == 0:
+                    raise KeyboardInterrupt
+                left[0] -= 1
+                change(*paths)
+
+            return crash
 
         with monkeypatch.context() as patched:
-            patched.setattr(files, "put", crash)
+            for name, change in changes.items():
+                patched.setattr(files, name, crashing(change))
             try:
                 feed.land(*new)
             except KeyboardInterrupt:
@@ -241,6 +245,7 @@ def test_a_crash_of_an_accepted_withdrawal_heals(tmp_path, monkeypatch):
         assert feed.land(*new).problem is None
         assert feed.landed() == ["e1"]
         assert feed.landed(f"replaced/usage/{DAY}/{kept}") == ["e1", "e2", "e3"]
+        assert [path.name for path in (feed.landing / f"replaced/usage/{DAY}").iterdir()] == [kept]
     assert 4 < stopped < 20
 
 
@@ -264,7 +269,7 @@ def billed(feed: Feed, **more: Any) -> BilledState:
             "complete": True,
             "last_day": DAY.isoformat(),
             "first_delivery_day": DAY.isoformat(),
-            "basis": {},
+            "basis": _basis(feed.settings, DAY),
             "deliveries": {DAY.isoformat(): record.content_sha256},
             **more,
         }

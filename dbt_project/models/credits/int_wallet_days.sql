@@ -319,8 +319,8 @@ available as (
     union all
 
     select
-        priced.customer_id || '/auto_purchase/' || cast({{ day }} as varchar(10)) || '/'
-        || {{ id_part('priced.subscription_id') }}
+        priced.customer_id || '/auto_purchase/' || cast({{ day }} as varchar(10))
+        || '/' || {{ id_part('priced.subscription_id') }}
             as grant_id,
         priced.customer_id,
         'auto_purchase' as source,

@@ -16,8 +16,8 @@ select
     {{ from_micro('events.gpu_minutes_micro') }} as gpu_minutes,
     events.customer_id || '/' || cast(kinds.cycle_start as varchar(10)) as invoice_id,
     events.customer_id || '/' || cast(kinds.cycle_start as varchar(10)) || '/credit_usage/'
-    || {{ id_part('events.cluster') }} || '/' || {{ id_part('kinds.accelerator') }} || '/'
-    || {{ id_part('events.model_family') }}
+    || {{ id_part('events.cluster') }} || '/' || {{ id_part('kinds.accelerator') }}
+    || '/' || {{ id_part('events.model_family') }}
     || case when kinds.is_adjustment then '/adjustment' else '' end as invoice_line_id
 from {{ ref('stg_usage_events') }} as events
 inner join {{ ref('int_kinds_of_use') }} as kinds

@@ -4,7 +4,8 @@
     history.
 
     A slice is spread evenly over its seconds: at the end of an hour, what is left of it, rounded once to a
-    thousandth of what a slice is counted in, moves on to the next one. So the hours of a slice always sum to the slice; and because moving is
+    thousandth of what a slice is counted in, moves on to the next one. So the hours of a slice always sum
+    to the slice; and because moving is
     adding and taking away, slices are summed first and moved as sums.
 #}
 {%- set first_hour = int_div('events.start_us', '3600000000') -%}
