@@ -17,7 +17,7 @@ from pathlib import Path
 from orchestration.settings import BOUND_DBT, DBT_PROJECT_DIR, Settings, load_settings
 from orchestration.warehouse import writer_lock
 
-EVENT_PASS = ("gpu_credit_warehouse.intermediate.normalize", "int_usage_rated")
+EVENT_PASS = "gpu_credit_warehouse.usage"
 """The models from delivered events to rated usage, as dbt selects them."""
 
 
@@ -80,7 +80,7 @@ def bill(settings: Settings, first: date, last: date) -> None:
 def event_pass(settings: Settings, first: date, last: date) -> None:
     """Build again, with the plan that is there, the models from delivered events to rated usage."""
     with writer_lock(settings):
-        _dbt(settings, ["run", "--select", *EVENT_PASS])
+        _dbt(settings, ["run", "--select", EVENT_PASS])
 
 
 def publish(settings: Settings, first: date, last: date) -> None:

@@ -160,9 +160,12 @@ def publish(folder: Path, scenes: Iterable[Scene], **changes: Any) -> Path:
 @cache
 def contract() -> dict[str, dict[str, str]]:
     """The columns of the tables that pages and the summary read, with the types of the marts' contract."""
-    document = yaml.safe_load(
-        (DBT_PROJECT_DIR / "models" / "marts" / "_marts.yml").read_text(encoding="utf-8")
-    )
+    described = [
+        model
+        for folder in ("marts", "controls")
+        for path in (DBT_PROJECT_DIR / "models" / folder).glob("_*.yml")
+        for model in yaml.safe_load(path.read_text(encoding="utf-8")).get("models", [])
+    ]
     wanted = {
         "billing_controls",
         "compliance_usage",
@@ -190,7 +193,7 @@ def contract() -> dict[str, dict[str, str]]:
             column["name"]: column["data_type"].replace("string", "varchar")
             for column in model["columns"]
         }
-        for model in document["models"]
+        for model in described
         if model["name"] in wanted
     }
 

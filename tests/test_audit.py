@@ -31,15 +31,13 @@ PART = """
 import sys
 import dagster as dg
 from orchestration.definitions import defs
+from orchestration.defs.warehouse import billing_models
 from orchestration.failures import failed_run
 
-graph = defs().resolve_asset_graph()
-wanted = [
-    key for key in graph.materializable_asset_keys
-    if (graph.get(key).group_name in (
-        "seeds", "staging", "normalize", "rate", "ledger", "cost", "focus", "marts"
-    )) is (sys.argv[1] == "tables") and (sys.argv[1] == "tables" or key.path == ["published", "marts"])
-]
+wanted = {
+    "tables": [*billing_models.keys],
+    "publication": [dg.AssetKey(["published", "marts"])],
+}[sys.argv[1]]
 job = defs().resolve_job_def("nightly")
 with dg.DagsterInstance.ephemeral() as instance:
     result = job.execute_in_process(

@@ -13,7 +13,7 @@ from orchestration.settings import PROJECT_ROOT, Settings
 Row = tuple[str, str, str, str]
 """Stage, what it is on, the check's name, its level."""
 
-CONTROLS = PROJECT_ROOT / "dbt_project" / "models" / "marts" / "billing_controls.sql"
+CONTROLS = PROJECT_ROOT / "dbt_project" / "models" / "controls"
 
 
 def listed() -> dict[Row, tuple[str, str]]:
@@ -56,8 +56,15 @@ def test_every_gate_is_listed_with_its_promise_and_cure():
 
 
 def test_every_control_is_listed_with_its_level():
-    """As billing_controls defines them."""
-    defined = re.findall(r"\('(\w+)', '(error|warning)', '", CONTROLS.read_text(encoding="utf-8"))
+    """As the models of controls, one for each subject, define them."""
+    defined = {
+        (name, level.removesuffix("s"))
+        for path in CONTROLS.glob("*_controls.sql")
+        for level, names in re.findall(
+            r"(errors|warnings)=\[(.*?)\]", path.read_text(encoding="utf-8"), re.DOTALL
+        )
+        for name in re.findall(r"'(\w+)'", names)
+    }
     assert len(defined) > 20
     assert of("control") == {("control", "billing_controls", *each) for each in defined}
 

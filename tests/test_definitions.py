@@ -18,7 +18,7 @@ from usagebox_engine import MeteringEngine, event, serving
 
 from orchestration.landing.files import usage_part
 from orchestration.seeds import SeedError
-from orchestration.settings import PROJECT_ROOT, Settings
+from orchestration.settings import DBT_PROJECT_DIR, PROJECT_ROOT, Settings
 
 NO_KEY = {"rejected_rows"}
 """Published tables of which no columns are a key without NULL."""
@@ -106,15 +106,16 @@ def test_every_run_stays_in_one_process(location):
 def test_the_stages_are_the_groups(location):
     graph = location.resolve_asset_graph()
     groups = {graph.get(key).group_name for key in graph.materializable_asset_keys}
-    stages = {"feeds", "seeds", "staging", "normalize", "rate", "ledger", "cost", "focus", "marts"}
-    assert groups == stages | {"publication", "delivery", "portal"}
+    around = {"feeds", "seeds", "publication", "delivery", "portal"}
+    folders = {path.parent.name for path in (DBT_PROJECT_DIR / "models").rglob("*.sql")}
+    assert groups == folders | around
 
 
 def test_the_publication_waits_for_every_mart(location):
     graph = location.resolve_asset_graph()
     published = graph.get(dg.AssetKey(["published", "marts"]))
     marts = {key for key in graph.materializable_asset_keys if graph.get(key).group_name == "marts"}
-    assert published.parent_keys == marts
+    assert published.parent_keys == marts | {dg.AssetKey(["billing_controls"])}
 
 
 def test_postgres_is_loaded_only_where_a_database_is_named(location, tmp_path, monkeypatch):
@@ -338,15 +339,10 @@ def test_a_part_of_the_tables_is_no_billing(location):
 
 
 def test_tables_without_their_tests_are_no_billing(location):
-    graph = location.resolve_asset_graph()
-    tables = [
-        key
-        for key in graph.materializable_asset_keys
-        if graph.get(key).group_name
-        in {"seeds", "staging", "normalize", "rate", "ledger", "cost", "focus", "marts"}
-    ]
+    from orchestration.defs.warehouse import billing_models
+
     job = location.resolve_implicit_global_asset_job_def().get_subset(
-        asset_selection=set(tables), asset_check_selection=set()
+        asset_selection=set(billing_models.keys), asset_check_selection=set()
     )
     result = job.execute_in_process(partition_key="2026-01-05", raise_on_error=False)
     assert not result.success

@@ -485,7 +485,10 @@ def test_partitions_are_called_by_days_only():
     columns = {
         column
         for path in (DBT_PROJECT_DIR / "models").rglob("*.sql")
-        for column in re.findall(r"partitioned_by\('(\w+)'\)", path.read_text(encoding="utf-8"))
+        for column in re.findall(
+            r"(?:partitioned_by|rebuilt_days|rebuilt_from_ledger)\('(\w+)'\)",
+            path.read_text(encoding="utf-8"),
+        )
     }
     models = {
         column

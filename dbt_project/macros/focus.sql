@@ -13,6 +13,55 @@ coalesce({{ multiply_divide(total, units, 'nullif(' ~ whole ~ ', 0)') }}, 0)
 ({{ share_of(total, after, whole) }} - {{ share_of(total, before, whole) }})
 {%- endmacro %}
 
+{#- The columns of a FOCUS charge, for a select; each branch of a union names those that it has. -#}
+{% macro focus_charge(
+    charge_id, kind, cycle_start, customer_id, posted_on, period_from, period_until, description,
+    sku=none, cluster=none, facility_id=none, accelerator=none, model_family=none, lot_id=none,
+    credit_delta_micro=none, billed_cents='0', effective_pico='0', effective_credits_micro='cast(0 as bigint)',
+    pricing_quantity_pico=none, pricing_unit=none, list_unit_price_femto=none, contracted_unit_price_femto=none,
+    list_pico='0', contracted_pico='0', credits_per_unit_micro='cast(null as bigint)', consumed_micro=none,
+    corrects_charge_id=none
+) -%}
+{%- set no_text = 'cast(null as varchar(10))' -%}
+{%- set no_number = 'cast(null as ' ~ wide_type() ~ ')' %}
+        {{ charge_id }} as charge_id,
+        {{ kind }} as kind,
+        {{ cycle_start }} as cycle_start,
+        {{ customer_id }} as customer_id,
+        {{ posted_on }} as posted_on,
+        {{ period_from }} as period_from,
+        {{ period_until }} as period_until,
+        {{ description }} as description,
+        {{ sku or no_text }} as sku,
+        {{ cluster or no_text }} as cluster,
+        {{ facility_id or no_text }} as facility_id,
+        {{ accelerator or no_text }} as accelerator,
+        {{ model_family or no_text }} as model_family,
+        {{ lot_id or no_text }} as lot_id,
+        {{ wide(credit_delta_micro or 'null') }} as credit_delta_micro,
+        {{ wide(billed_cents) }} as billed_cents,
+        {{ effective_pico }} as effective_pico,
+        {{ effective_credits_micro }} as effective_credits_micro,
+        {{ pricing_quantity_pico or no_number }} as pricing_quantity_pico,
+        {{ pricing_unit or no_text }} as pricing_unit,
+        {{ list_unit_price_femto or no_number }} as list_unit_price_femto,
+        {{ contracted_unit_price_femto or no_number }} as contracted_unit_price_femto,
+        {{ list_pico }} as list_pico,
+        {{ contracted_pico }} as contracted_pico,
+        {{ credits_per_unit_micro }} as credits_per_unit_micro,
+        {{ consumed_micro or no_number }} as consumed_micro,
+        {{ corrects_charge_id or no_text }} as corrects_charge_id
+{%- endmacro %}
+
+{#- Of `whole` a day's drawdown is a part: what one of its units, a GPU-day or GPU minute, costs by it. -#}
+{% macro drawn_unit_price_femto(whole) -%}
+case
+    when drawdowns.fee_sku is not null
+        then {{ share_of('drawdowns.' ~ whole, '1000000000', 'drawdowns.whole_micro') }}
+    else {{ share_of('drawdowns.' ~ whole, 'drawdowns.credit_rate_micro * 1000', 'drawdowns.whole_micro') }}
+end
+{%- endmacro %}
+
 {#- Readable id of the charge for part `part` of a row of usage; `usage` is the row's alias, `part` a text. -#}
 {% macro usage_charge_id(usage, part) -%}
 {{ usage }}.customer_id || '/' || cast({{ usage }}.posting_date as varchar(10)) || '/usage/'

@@ -77,8 +77,29 @@
 {#- The partition column of a model, for engines that keep partitions as folders. -#}
 {% macro partitioned_by(column) %}{{ return([column] if target.type == 'spark' else none) }}{% endmacro %}
 
-{#- Replace whole days: partition overwrite on Spark; on DuckDB the pre-hook below clears them. -#}
-{% macro partition_strategy() %}{{ return('insert_overwrite' if target.type == 'spark' else 'append') }}{% endmacro %}
+{#-
+    The first line of an incremental model: which of its partitions a run makes anew. Whole days are
+    replaced: by partition overwrite on Spark; on DuckDB the pre-hook clears them. `condition` is Jinja,
+    worked out when the hook runs: what has to hold of `column` in SQL.
+-#}
+{% macro rebuilt_where(column, condition) -%}
+    {{- config(
+        materialized='incremental',
+        incremental_strategy='insert_overwrite' if target.type == 'spark' else 'append',
+        partition_by=partitioned_by(column),
+        on_schema_change='fail',
+        pre_hook="{{ clear_partitions('" ~ column ~ " ' ~ " ~ condition ~ ") }}"
+    ) -}}
+{%- endmacro %}
+
+{#- ... the usage days of the run's plan. -#}
+{% macro rebuilt_days(column) %}{{ rebuilt_where(column, "'in (' ~ touched_days() ~ ')'") }}{% endmacro %}
+
+{#- ... every day from the first that the ledger steps through again. -#}
+{% macro rebuilt_from_ledger(column) %}{{ rebuilt_where(column, "'>= (select ledger_from from ' ~ ref('stg_run_settings') ~ ')'") }}{% endmacro %}
+
+{#- ... billing cycles, of which a model holds the list. -#}
+{% macro rebuilt_cycles(cycles='int_touched_cycles') %}{{ rebuilt_where('cycle_start', "'in (select cycle_start from ' ~ ref('" ~ cycles ~ "') ~ ')'") }}{% endmacro %}
 
 {#-
     Pre-hook of every incremental model: remove the partitions this run rebuilds, including those

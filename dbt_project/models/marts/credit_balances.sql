@@ -1,12 +1,4 @@
-{{
-    config(
-        materialized = 'incremental',
-        incremental_strategy = partition_strategy(),
-        partition_by = partitioned_by('balance_date'),
-        on_schema_change = 'fail',
-        pre_hook = "{{ clear_partitions('balance_date >= (select ledger_from from ' ~ ref('stg_run_settings') ~ ')') }}"
-    )
-}}
+{{ rebuilt_from_ledger('balance_date') }}
 {# Derived from the wallets, never counted on its own; a customer keeps a row a day from its first transfer on. #}
 with
 

@@ -1,12 +1,4 @@
-{{
-    config(
-        materialized = 'incremental',
-        incremental_strategy = partition_strategy(),
-        partition_by = partitioned_by('posted_on'),
-        on_schema_change = 'fail',
-        pre_hook = "{{ clear_partitions('posted_on >= (select ledger_from from ' ~ ref('stg_run_settings') ~ ')') }}"
-    )
-}}
+{{ rebuilt_from_ledger('posted_on') }}
 {# One row moves credits from one account to another, so debits equal credits by construction. #}
 with
 

@@ -60,7 +60,7 @@ posted as (
         usage_rows.customer_id,
         {{ sorted_list('usage_rows.cluster') }} as clusters,
         {{ sorted_list('usage_rows.accelerator') }} as accelerators
-    from {{ ref('usage_daily') }} as usage_rows
+    from {{ ref('int_usage_rated') }} as usage_rows
     inner join customers
         on usage_rows.customer_id = customers.customer_id and usage_rows.cycle_start = customers.cycle_start
     group by usage_rows.customer_id
@@ -122,8 +122,7 @@ latest_plans as (
         subscriptions.ends_on,
         settings.last_day
     from {{ ref('stg_plan_subscriptions') }} as subscriptions
-    inner join settings on subscriptions.starts_on <= settings.last_day
-    qualify row_number() over (partition by subscriptions.customer_id order by subscriptions.starts_on desc) = 1
+    inner join settings on {{ is_latest_on('subscriptions', 'settings.last_day') }}
 
 ),
 
@@ -142,8 +141,7 @@ plan_terms as (
     left join {{ ref('plans') }} as plans
         on
             latest_plans.sku = plans.sku
-            and latest_plans.last_day >= plans.valid_from
-            and (plans.valid_to is null or latest_plans.last_day < plans.valid_to)
+            and {{ holds_on('plans', 'latest_plans.last_day') }}
 
 ),
 
@@ -154,8 +152,7 @@ auto_purchases as (
     cross join settings
     where
         subscriptions.auto_purchase_sku is not null
-        and settings.last_day >= subscriptions.starts_on
-        and (subscriptions.ends_on is null or settings.last_day < subscriptions.ends_on)
+        and {{ runs_on('subscriptions', 'settings.last_day') }}
 
 ),
 

@@ -1,12 +1,4 @@
-{{
-    config(
-        materialized = 'incremental',
-        incremental_strategy = partition_strategy(),
-        partition_by = partitioned_by('cycle_start'),
-        on_schema_change = 'fail',
-        pre_hook = "{{ clear_partitions('cycle_start in (select cycle_start from ' ~ ref('int_touched_cycles') ~ ')') }}"
-    )
-}}
+{{ rebuilt_cycles() }}
 with
 
 earned as (

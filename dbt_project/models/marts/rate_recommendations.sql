@@ -19,8 +19,7 @@ earned as (
     left join {{ ref('plans') }} as plans
         on
             earned.plan_sku = plans.sku
-            and earned.posting_date >= plans.valid_from
-            and (plans.valid_to is null or earned.posting_date < plans.valid_to)
+            and {{ holds_on('plans', 'earned.posting_date') }}
     where
         not earned.is_dedicated
         and earned.event_count > 0
@@ -38,8 +37,7 @@ rates as (
     cross join {{ ref('stg_run_settings') }} as settings
     where
         credit_rates.model_family = '*'
-        and settings.last_day >= credit_rates.valid_from
-        and (credit_rates.valid_to is null or settings.last_day < credit_rates.valid_to)
+        and {{ holds_on('credit_rates', 'settings.last_day') }}
 
 ),
 

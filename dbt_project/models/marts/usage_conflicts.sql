@@ -1,12 +1,4 @@
-{{
-    config(
-        materialized = 'incremental',
-        incremental_strategy = partition_strategy(),
-        partition_by = partitioned_by('usage_date'),
-        on_schema_change = 'fail',
-        pre_hook = "{{ clear_partitions('usage_date in (' ~ touched_days() ~ ')') }}"
-    )
-}}
+{{ rebuilt_days('usage_date') }}
 select
     conflicts.event_id,
     conflicts.usage_day as usage_date,

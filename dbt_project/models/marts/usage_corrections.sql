@@ -1,12 +1,4 @@
-{{
-    config(
-        materialized = 'incremental',
-        incremental_strategy = partition_strategy(),
-        partition_by = partitioned_by('usage_date'),
-        on_schema_change = 'fail',
-        pre_hook = "{{ clear_partitions('usage_date in (' ~ touched_days() ~ ')') }}"
-    )
-}}
+{{ rebuilt_days('usage_date') }}
 {# Corrections are few, events many: only they are looked at, billed as the seeds say of their kind of use. #}
 select
     events.event_id,

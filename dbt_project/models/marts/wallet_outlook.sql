@@ -51,8 +51,7 @@ coming_grants as (
     inner join {{ ref('plans') }} as plans
         on
             coming.sku = plans.sku
-            and coming.granted_on >= plans.valid_from
-            and (plans.valid_to is null or coming.granted_on < plans.valid_to)
+            and {{ holds_on('plans', 'coming.granted_on') }}
     where (coming.ends_on is null or coming.ends_on > coming.granted_on) and plans.included_credits > 0
 
 ),
@@ -79,8 +78,7 @@ buying_plans as (
     inner join customers on subscriptions.customer_id = customers.customer_id
     where
         subscriptions.auto_purchase_sku is not null
-        and customers.as_of >= subscriptions.starts_on
-        and (subscriptions.ends_on is null or customers.as_of < subscriptions.ends_on)
+        and {{ runs_on('subscriptions', 'customers.as_of') }}
 
 ),
 
@@ -108,11 +106,7 @@ pack_prices as (
         sum({{ tier_price_atto('1000000', 'tiers') }}) as price_atto
     from buying_plans
     inner join {{ ref('stg_price_tiers') }} as tiers
-        on
-            buying_plans.auto_purchase_sku = tiers.sku
-            and tiers.charge = 'pack'
-            and buying_plans.as_of >= tiers.valid_from
-            and (tiers.valid_to is null or buying_plans.as_of < tiers.valid_to)
+        on {{ tiers_on('buying_plans.auto_purchase_sku', 'pack', 'buying_plans.as_of') }}
     group by buying_plans.customer_id
 
 )
@@ -139,7 +133,6 @@ left join buying_plans on customers.customer_id = buying_plans.customer_id
 left join {{ ref('packs') }} as packs
     on
         buying_plans.auto_purchase_sku = packs.sku
-        and buying_plans.as_of >= packs.valid_from
-        and (packs.valid_to is null or buying_plans.as_of < packs.valid_to)
+        and {{ holds_on('packs', 'buying_plans.as_of') }}
 left join bought on customers.customer_id = bought.customer_id
 left join pack_prices on customers.customer_id = pack_prices.customer_id

@@ -7,6 +7,10 @@ select
     subscriptions.quantity,
     subscriptions.starts_on,
     subscriptions.ends_on,
+    {# The plan of a day is the one that runs or, in between, the latest one: each until the customer's next starts. #}
+    lead(subscriptions.starts_on) over (
+        partition by subscriptions.customer_id order by subscriptions.starts_on
+    ) as next_starts_on,
     coalesce(subscriptions.commit_months, 0) as commit_months,
     subscriptions.auto_purchase_sku,
     subscriptions.max_auto_purchases_per_cycle,

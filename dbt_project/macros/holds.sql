@@ -1,0 +1,21 @@
+{# Whether a row holds on a day: from its first day on, up to the day before its end, if it has one. #}
+
+{#- ... a row of the catalog or the fleet, by valid_from and valid_to. -#}
+{% macro holds_on(row, day) -%}
+({{ day }} >= {{ row }}.valid_from and ({{ row }}.valid_to is null or {{ day }} < {{ row }}.valid_to))
+{%- endmacro %}
+
+{#- ... a contract or a lot, by starts_on and ends_on. -#}
+{% macro runs_on(row, day) -%}
+({{ day }} >= {{ row }}.starts_on and ({{ row }}.ends_on is null or {{ day }} < {{ row }}.ends_on))
+{%- endmacro %}
+
+{#- ... a plan of stg_plan_subscriptions, also over days without any until the customer's next one starts. -#}
+{% macro is_latest_on(row, day) -%}
+({{ day }} >= {{ row }}.starts_on and ({{ row }}.next_starts_on is null or {{ day }} < {{ row }}.next_starts_on))
+{%- endmacro %}
+
+{#- ... a tier, called `tiers`, of the price of a charge of an article. -#}
+{% macro tiers_on(sku, charge, day) -%}
+{{ sku }} = tiers.sku and tiers.charge = '{{ charge }}' and {{ holds_on('tiers', day) }}
+{%- endmacro %}
