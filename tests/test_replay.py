@@ -454,7 +454,7 @@ def comparison(tmp_path_factory) -> Path:
     before, after = sides(root / "it's [here]")
     target = root / "out's [here]"
     target.mkdir()
-    compare(before, after, FIRST, LAST, "USD", target, root / "spill")
+    compare(before, after, FIRST, LAST, "USD", target)
     return target
 
 
@@ -560,7 +560,7 @@ def test_so_many_rows_are_shown_and_it_says_where_the_others_are(tmp_path, monke
     before = billed(tmp_path / "before", invoices=[(n, *CYCLE, Decimal(1)) for n in names])
     after = billed(tmp_path / "after", invoices=[(n, *CYCLE, Decimal(2)) for n in names])
     (tmp_path / "out").mkdir()
-    compare(before, {"dear": after}, FIRST, LAST, "USD", tmp_path / "out", tmp_path / "spill")
+    compare(before, {"dear": after}, FIRST, LAST, "USD", tmp_path / "out")
     text = markdown(read_comparison(tmp_path / "out"))
     assert "`customer-14`" in text
     assert "`customer-15`" not in text
