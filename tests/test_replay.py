@@ -22,7 +22,7 @@ import pytest
 from conftest import days
 
 from orchestration import landing
-from orchestration.landing.files import put, usage_part
+from orchestration.landing.files import usage_part
 from orchestration.replay import __main__ as command
 from orchestration.replay import apart, run
 from orchestration.replay.apart import (
@@ -47,6 +47,7 @@ from orchestration.replay.texts import markdown
 from orchestration.seeds import SeedError
 from orchestration.settings import PROJECT_ROOT, Settings
 from orchestration.sources import FolderSource
+from orchestration.store.files import put
 from orchestration.warehouse import WriterBusy, writer_lock
 
 SEEDS = PROJECT_ROOT / "seeds"
