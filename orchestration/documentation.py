@@ -12,7 +12,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from orchestration.landing.files import copy
 from orchestration.seeds import SeedError, stage_seeds
 from orchestration.settings import (
     BOUND_DBT,
@@ -21,6 +20,7 @@ from orchestration.settings import (
     SettingsError,
     load_settings,
 )
+from orchestration.store.files import copy
 from orchestration.warehouse import WriterBusy, writer_lock
 
 

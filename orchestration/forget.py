@@ -15,6 +15,7 @@ from orchestration.landing import files
 from orchestration.landing.files import landed_files, of_delivery
 from orchestration.plan import BilledState
 from orchestration.settings import Settings
+from orchestration.store.files import flush, make_folder, remove
 from orchestration.warehouse import writer_lock
 
 
@@ -82,10 +83,10 @@ def _put_aside(settings: Settings, day: date, landed: list[Path]) -> Path:
     record = of_delivery(landing, "deliveries", "usage", day)
     for path in sorted(landed, key=lambda path: path == record):
         other = kept / path.relative_to(landing)
-        files.make_folder(other.parent)
+        make_folder(other.parent)
         os.replace(path, other)
-        files.sync_folder(other.parent)
-        files.sync_folder(path.parent)
+        flush(other.parent)
+        flush(path.parent)
     for kind in ("standing", "withdrawn"):
-        files.remove(of_delivery(landing, kind, "usage", day))
+        remove(of_delivery(landing, kind, "usage", day))
     return kept

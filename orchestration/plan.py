@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import glob
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,17 +21,15 @@ import pyarrow as pa
 
 from orchestration.landing.files import (
     SNAPSHOTS,
-    copy,
     has_usage,
-    put,
-    put_text,
     refusal,
-    write_table,
 )
 from orchestration.seed_changes import Books, Tables
 from orchestration.seed_edits import NO_EDITS, SeedEdits, WaitingEdit, still_waiting
 from orchestration.seeds import canonical, seed_contracts
 from orchestration.settings import Settings
+from orchestration.store.files import copy, put_text
+from orchestration.store.tables import put_table
 
 # Counted up when a table of the warehouse means, holds or is called something else than before.
 _LAYOUT = 2
@@ -117,7 +114,6 @@ class BilledState:
             settings: say where the landing is.
             seeds: the rows of each seed that the run was planned with.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
         for snapshot in _PRICE_SNAPSHOTS:
             copy(settings.landing_dir / snapshot, self.snapshot(snapshot))
         billing_id = uuid4().hex
@@ -186,13 +182,7 @@ class BilledState:
         return dict(json.loads(self._file.read_text("utf-8"))) if self._file.exists() else {}
 
     def _update(self, state: dict[str, Any]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        staged = self._file.with_suffix(".tmp")
-        with staged.open("w", encoding="utf-8") as file:
-            json.dump(state, file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        put(staged, self._file)
+        put_text(json.dumps(state, indent=1, sort_keys=True), self._file)
 
 
 def landed_books(settings: Settings) -> tuple[date, date] | None:
@@ -317,7 +307,6 @@ def _late_from(by_delivery: Mapping[date, set[date]], days_until_close: int) -> 
 def write_plan(plan: RunPlan, settings: Settings) -> None:
     """Write the plan where the models read it (``landing/run/``)."""
     folder = settings.landing_dir / "run"
-    folder.mkdir(parents=True, exist_ok=True)
     neighbours = {
         day + timedelta(days=offset)
         for day in plan.touched_days
@@ -364,9 +353,7 @@ def _micro(share: Any) -> int:
 
 
 def _write(path: Path, columns: dict[str, pa.Array]) -> None:
-    staged = path.with_suffix(".tmp")
-    write_table(pa.table(columns), staged)
-    put(staged, path)
+    put_table(pa.table(columns), path)
 
 
 def _iso(days: Iterable[date]) -> list[str]:

@@ -21,7 +21,6 @@ import duckdb
 import pyarrow as pa
 
 from orchestration.delivery.receipts import action_receipts
-from orchestration.landing.files import put_table
 from orchestration.parts import (
     STORAGE_VERSION,
     UNDATED,
@@ -36,6 +35,7 @@ from orchestration.parts import (
 )
 from orchestration.plan import BilledState
 from orchestration.settings import DBT_PROJECT_DIR, Settings
+from orchestration.store.tables import put_table
 from orchestration.versions import new_version
 from orchestration.warehouse import bounded, failed_controls, read_warehouse
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
@@ -20,6 +19,7 @@ from orchestration.seed_contracts import Row, SeedContract, seed_contracts, show
 from orchestration.seed_coverage import BookDays, check_days
 from orchestration.seed_findings import Findings, SeedError
 from orchestration.seed_rules import check_rules, quoted
+from orchestration.store.files import put_text
 
 __all__ = [
     "BookDays",
@@ -394,10 +394,7 @@ def _write(contract: SeedContract, rows: list[dict[str, Any]], staged_dir: Path)
     text = canonical(contract, rows)
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_suffix(".tmp")
-    staged.write_text(text, encoding="utf-8")
-    os.replace(staged, path)
+    put_text(text, path)
 
 
 def canonical(contract: SeedContract, rows: list[Row]) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestration.landing.files import sync_folder
+from orchestration.store.files import flush, make_folder
 
 _NUMBERED = re.compile(r".*-v(\d{1,12})")
 
@@ -31,7 +31,7 @@ def new_version(root: Path, name: str, *, kept: int) -> Iterator[Path]:
         kept: how many versions stay, this one included. The one that readers see stays in any case.
     """
     versions = root / "publications"
-    versions.mkdir(parents=True, exist_ok=True)
+    make_folder(versions)
     # First of all: a full disk may be full of these.
     for unfinished in versions.glob(".*"):
         _remove(unfinished)
@@ -43,7 +43,7 @@ def new_version(root: Path, name: str, *, kept: int) -> Iterator[Path]:
         yield staged
         _flush(staged)
         os.replace(staged, versions / name)
-        sync_folder(versions)
+        flush(versions)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
@@ -76,12 +76,8 @@ def _remove(version: Path) -> None:
 def _flush(folder: Path) -> None:
     """Write every file below a folder to disk, so that a power cut leaves no hole in it."""
     for path in folder.rglob("*"):
-        if path.is_dir():
-            sync_folder(path)
-        else:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    sync_folder(folder)
+        flush(path)
+    flush(folder)
 
 
 def _switch(current: Path, version: Path) -> None:
@@ -90,4 +86,4 @@ def _switch(current: Path, version: Path) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(version.relative_to(current.parent), target_is_directory=True)
     os.replace(link, current)
-    sync_folder(current.parent)
+    flush(current.parent)

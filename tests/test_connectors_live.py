@@ -234,8 +234,87 @@ def test_a_zone_that_fails_keeps_the_snapshot_but_not_the_others_from_being_kept
     assert list(_served(cache)) == ["energy_price_A.csv", "energy_price_B.csv"]
 
 
-def test_a_damaged_file_of_the_cache_is_named(cache: Cache, tmp_path: Path) -> None:
-    cache.put("A", [price("2026-01-10T00:00", "1")])
-    (tmp_path / "cache" / "energy" / "A" / "2026-01-10.csv").write_text("zone\nA\n")
-    with pytest.raises(FeedProblem, match=r"connector_cache/energy/A/2026-01-10.csv: it is dam"):
-        cache.put("A", [price("2026-01-10T01:00", "1")])
+DAMAGES = {
+    "empty": lambda content: b"",
+    "header only": lambda content: content.partition(b"\n")[0] + b"\n",
+    "torn": lambda content: content[:-12],
+    "zeros": lambda content: bytes(len(content)),
+    "another file": lambda content: b"zone\nA\n",
+}
+
+
+class Recalling(Scripted):
+    """A service that has no other days than those asked for."""
+
+    def fetch(self, zone: str, first: date, last: date) -> Sequence[Interval]:
+        return [
+            interval
+            for interval in super().fetch(zone, first, last)
+            if first <= interval.start.date() <= last
+        ]
+
+
+def _spoiled(cache: Cache, tmp_path: Path, day: str, damage: str) -> Path:
+    """Two hours of a day are known, and then its file is damaged."""
+    cache.put("A", [price(f"{day}T0{hour}:00", str(hour)) for hour in range(2)])
+    path = tmp_path / "cache" / "energy" / "A" / f"{day}.csv"
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    return path
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("day", ["2026-01-10", "2025-12-24"])
+def test_a_damaged_day_of_the_cache_is_fetched_again(
+    folder: FolderSource, cache: Cache, tmp_path: Path, damage: str, day: str
+) -> None:
+    """One of the days that are asked for anyway, and one long before them."""
+    _spoiled(cache, tmp_path, day, damage)
+    assert not cache.known("A", date.fromisoformat(day), date.fromisoformat(day))
+    hours = [price(f"{day}T0{hour}:00", str(hour)) for hour in range(2)]
+    connector = Recalling(A=[*hours, price(f"{DAY}T05:00", "5")])
+    source = LiveSource("energy", folder, [connector], cache, DAY, DAY)
+    landed = land_energy_prices(source, tmp_path / "landing")
+    assert (landed.problem, landed.landed_rows) == (None, 3)
+    old = date.fromisoformat(day)
+    assert connector.asked[1:] == ([] if old == DAY else [("A", old, old)])
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("answer", ["nothing", "an error"])
+def test_a_damaged_day_that_no_service_has_any_more_is_named_and_what_is_landed_stays(
+    folder: FolderSource, cache: Cache, tmp_path: Path, damage: str, answer: str
+) -> None:
+    landing = tmp_path / "landing"
+    today = [price(f"{DAY}T05:00", "5")]
+    cache.put("A", [price("2025-12-24T00:00", "1")])
+    land_energy_prices(LiveSource("energy", folder, [Scripted(A=today)], cache, DAY, DAY), landing)
+    snapshot = (landing / "energy" / "prices.parquet").read_bytes()
+    path = _spoiled(cache, tmp_path, "2025-12-24", damage)
+
+    class Forgetting(Recalling):
+        def fetch(self, zone: str, first: date, last: date) -> Sequence[Interval]:
+            if answer == "an error" and first == date(2025, 12, 24):
+                raise FeedProblem("energy", "Forgetting", "too long ago", "Do not ask")
+            return super().fetch(zone, first, last)
+
+    delivery = land_energy_prices(
+        LiveSource("energy", folder, [Forgetting(A=today)], cache, DAY, DAY), landing
+    )
+    assert "connector_cache/energy/A/2025-12-24.csv: it is damaged, and " in str(delivery.problem)
+    assert ("too long ago" in str(delivery.problem)) == (answer == "an error")
+    assert (landing / "energy" / "prices.parquet").read_bytes() == snapshot
+    # As the problem says, a person may go on without the day.
+    path.unlink()
+    source = LiveSource("energy", folder, [Forgetting(A=today)], cache, DAY, DAY)
+    assert land_energy_prices(source, landing).landed_rows == 1
+
+
+def test_a_damaged_day_of_a_zone_that_is_not_asked_for_is_not_served_without_it(
+    folder: FolderSource, cache: Cache, tmp_path: Path
+) -> None:
+    _spoiled(cache, tmp_path, "2025-12-24", "empty")
+    source = LiveSource(
+        "energy", folder, [Scripted(B=[price(f"{DAY}T05:00", "5")])], cache, DAY, DAY
+    )
+    problem = str(land_energy_prices(source, tmp_path / "landing").problem)
+    assert "connector_cache/energy/A/2025-12-24.csv: it is damaged" in problem

@@ -212,8 +212,6 @@ def test_usage_lands_from_an_engine_and_is_held_against_its_sums(location, tmp_p
 
 
 def test_the_replay_is_a_job_of_its_own_that_no_night_selects(location, tmp_path, monkeypatch):
-    from orchestration.defs import replay as module
-
     (tmp_path / "comparison.md").write_text("### Replay", encoding="utf-8")
     (tmp_path / "who_pays_more.svg").write_text("<svg/>", encoding="utf-8")
     asked = []
@@ -222,7 +220,7 @@ def test_the_replay_is_a_job_of_its_own_that_no_night_selects(location, tmp_path
         asked.append((scenarios, first, last))
         return tmp_path
 
-    monkeypatch.setattr(module, "run_replay", fake)
+    monkeypatch.setattr("orchestration.replay.run.replay", fake)
     job = location.resolve_job_def("replay")
     config = {"scenarios": ["/seeds/dear"], "first": "2026-01-05", "last": "2026-01-07"}
     done = job.execute_in_process(run_config={"ops": {"compare_catalogs": {"config": config}}})

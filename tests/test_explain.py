@@ -18,15 +18,10 @@ import duckdb
 import pytest
 from conftest import Books
 
-from orchestration.explain import (
-    NothingToExplain,
-    _tier_prices,
-    explain,
-    main,
-    rounded,
-    shown,
-    spread,
-)
+from orchestration.explain import NothingToExplain, explain
+from orchestration.explain.__main__ import main
+from orchestration.explain.books import tier_prices
+from orchestration.explain.exact import rounded, shown, spread
 from orchestration.sample import generate_sample
 from orchestration.settings import PROJECT_ROOT, Settings
 
@@ -435,4 +430,4 @@ def test_tiers_cover_up_to_their_last_unit(mode: str, units: int, expected: int)
         ]
     ]
 
-    assert sum(price for _, price in _tier_prices(tiers, Fraction(units))) == expected
+    assert sum(price for _, price in tier_prices(tiers, Fraction(units))) == expected

@@ -904,7 +904,7 @@ def test_a_crash_anywhere_heals_by_landing_again(tmp_path, monkeypatch):
         clean.deliver(content)
         clean.land()
     expected = clean.contents()
-    put = files.put
+    put = usage.put
     for stop in range(6):
         feed = Feed(tmp_path / str(stop))
         feed.deliver(old)
@@ -918,10 +918,10 @@ def test_a_crash_anywhere_heals_by_landing_again(tmp_path, monkeypatch):
             left[0] -= 1
             put(staged, path)
 
-        monkeypatch.setattr(files, "put", crash)
+        monkeypatch.setattr(usage, "put", crash)
         with pytest.raises(KeyboardInterrupt):
             feed.land()
-        monkeypatch.setattr(files, "put", put)
+        monkeypatch.setattr(usage, "put", put)
 
         assert not (feed.landing / "deliveries/usage/2026-01-31.parquet").exists()
         assert stop == 0 or set(feed.touched()) == {date(2026, 1, day) for day in (28, 29, 30)}

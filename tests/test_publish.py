@@ -11,11 +11,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.landing.files import put_table
 from orchestration.parts import Column, Mart
 from orchestration.plan import BilledState
 from orchestration.publish import NotPublishable, marts_of, prepare_archive, publish
 from orchestration.settings import Settings
+from orchestration.store.tables import put_table
 
 MARTS = [
     Mart("billing_controls", "The checks.", (Column("control", "What's checked."),)),

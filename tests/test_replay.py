@@ -22,7 +22,7 @@ import pytest
 from conftest import days
 
 from orchestration import landing
-from orchestration.landing.files import put, usage_part
+from orchestration.landing.files import usage_part
 from orchestration.replay import __main__ as command
 from orchestration.replay import apart, run
 from orchestration.replay.apart import (
@@ -47,6 +47,7 @@ from orchestration.replay.texts import markdown
 from orchestration.seeds import SeedError
 from orchestration.settings import PROJECT_ROOT, Settings
 from orchestration.sources import FolderSource
+from orchestration.store.files import put
 from orchestration.warehouse import WriterBusy, writer_lock
 
 SEEDS = PROJECT_ROOT / "seeds"
@@ -454,7 +455,7 @@ def comparison(tmp_path_factory) -> Path:
     before, after = sides(root / "it's [here]")
     target = root / "out's [here]"
     target.mkdir()
-    compare(before, after, FIRST, LAST, "USD", target, root / "spill")
+    compare(before, after, FIRST, LAST, "USD", target)
     return target
 
 
@@ -560,7 +561,7 @@ def test_so_many_rows_are_shown_and_it_says_where_the_others_are(tmp_path, monke
     before = billed(tmp_path / "before", invoices=[(n, *CYCLE, Decimal(1)) for n in names])
     after = billed(tmp_path / "after", invoices=[(n, *CYCLE, Decimal(2)) for n in names])
     (tmp_path / "out").mkdir()
-    compare(before, {"dear": after}, FIRST, LAST, "USD", tmp_path / "out", tmp_path / "spill")
+    compare(before, {"dear": after}, FIRST, LAST, "USD", tmp_path / "out")
     text = markdown(read_comparison(tmp_path / "out"))
     assert "`customer-14`" in text
     assert "`customer-15`" not in text

@@ -12,6 +12,7 @@ from usagebox_engine import MeteringEngine, event, serving
 from orchestration.landing import files, land_usage, prepare_landing
 from orchestration.settings import Settings
 from orchestration.sources import FolderSource
+from orchestration.store.tables import write_table
 from orchestration.usagebox import reconciliation
 from orchestration.usagebox.engine import Tally, asking
 from orchestration.usagebox.events import counted, feed_row
@@ -124,7 +125,7 @@ def test_a_row_that_landed_twice_is_found(books):
     books.land(FIRST, SECOND)
     part = books.part(SECOND, SECOND)
     rows = pq.ParquetFile(part).read()
-    files.write_table(pa.concat_tables([rows, rows]), part)
+    write_table(pa.concat_tables([rows, rows]), part)
     [found] = books.differences(SECOND)
     assert (found.account, found.usage_day) == ("acme", SECOND)
     # One row of that day was set aside; it counts once on both sides.
@@ -135,7 +136,7 @@ def test_a_row_that_landed_twice_is_found(books):
 def test_a_row_that_was_set_aside_and_is_lost_is_found(books):
     books.land(FIRST, SECOND)
     rejected = files.of_delivery(books.settings.landing_dir, "rejected", "usage", SECOND)
-    files.write_table(pq.ParquetFile(rejected).read().slice(0, 0), rejected)
+    write_table(pq.ParquetFile(rejected).read().slice(0, 0), rejected)
     [found] = books.differences(SECOND)
     assert (found.engine, found.landed) == (Tally(2, 65), Tally(1, 5))
 
@@ -147,7 +148,7 @@ def test_rows_that_swap_days_are_found_though_their_sum_is_right(books):
     for row in rows:
         row["usage_day"] = SECOND
     both = [*pq.ParquetFile(stays).read().to_pylist(), *rows]
-    files.write_table(pa.Table.from_pylist(both, schema=files.USAGE), stays)
+    write_table(pa.Table.from_pylist(both, schema=files.USAGE), stays)
     moved.unlink()
     assert [(d.usage_day, d.engine, d.landed) for d in books.differences(SECOND)] == [
         (date(2026, 1, 6), Tally(1, 60), Tally()),

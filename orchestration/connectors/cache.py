@@ -1,14 +1,14 @@
 """What connectors have fetched so far: one small CSV file per zone and UTC day.
 
 A snapshot holds all rows of a feed, a fetch only a few days; so what was fetched once is kept. The
-newest fetch of an interval wins, and an interval once known is never lost.
+newest fetch of an interval wins, and an interval once known is never lost: a day whose file is
+empty or damaged is not served without it, but has to be fetched again.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from orchestration.connectors.wanted import LiveFeed
 from orchestration.sources import UNDATED_FILES, FeedFile, FeedProblem
+from orchestration.store.files import make_folder, put_text
 
 _LOCK_SECONDS = 60
 
@@ -88,20 +89,36 @@ class Cache:
         self._folder = folder / feed
 
     def put(self, zone: str, intervals: Iterable[Interval]) -> None:
-        """Add intervals; they replace whatever overlaps them."""
+        """Add intervals; they replace whatever overlaps them, and the whole of a damaged day."""
         days: dict[date, list[Interval]] = defaultdict(list)
         for interval in dict.fromkeys(intervals):
             days[interval.start.date()].append(interval)
         if not days:
             return
-        (self._folder / zone).mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder / zone)
         with FileLock(self._folder / ".lock", timeout=_LOCK_SECONDS, mode=0o600):
             for day, new in days.items():
                 self._put_day(zone, day, new)
 
     def known(self, zone: str, first: date, last: date) -> bool:
         """Whether anything of a zone is known from the first day to the last."""
-        return any(first <= date.fromisoformat(path.stem) <= last for path in self._days(zone))
+        return any(
+            first <= _day(path) <= last and self._read(path) is not None
+            for path in self._days(zone)
+        )
+
+    def damaged(self, zone: str) -> list[date]:
+        """The days of a zone that were known, but whose file is empty or torn."""
+        return [_day(path) for path in self._days(zone) if self._read(path) is None]
+
+    def lost(self, zone: str, day: date, why: str) -> FeedProblem:
+        """The problem of a damaged day that could not be fetched again."""
+        return FeedProblem(
+            self._feed,
+            f"connector_cache/{self._feed}/{zone}/{day}.csv",
+            f"it is damaged, and {why}",
+            "Restore it from a backup, or delete it to go on without its day; then land the feed again",
+        )
 
     def files(self) -> list[FeedFile]:
         """One file per zone with all that is known, by name; shaped as the folder source's."""
@@ -117,6 +134,8 @@ class Cache:
     def _open(self, zone: str) -> Callable[[], io.BytesIO]:
         def read() -> io.BytesIO:
             header = ",".join(_HEADERS[self._feed]).encode() + b"\n"
+            for day in self.damaged(zone):
+                raise self.lost(zone, day, "no service is asked for its zone")
             lines = [path.read_bytes().partition(b"\n")[2] for path in self._days(zone)]
             return io.BytesIO(header + b"".join(lines))
 
@@ -128,28 +147,27 @@ class Cache:
     def _put_day(self, zone: str, day: date, new: list[Interval]) -> None:
         path = self._folder / zone / f"{day}.csv"
         replaced = frozenset().union(*(interval.covered for interval in new))
-        kept = [old for old in self._read_day(path) if not old.covered & replaced]
+        known = (path.exists() and self._read(path)) or []
+        kept = [old for old in known if not old.covered & replaced]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(_HEADERS[self._feed])
         # Stable: of two prices of one interval in one answer, the last stays the last.
         for interval in sorted([*kept, *new], key=lambda interval: interval.start):
             writer.writerow(_to_cells(self._feed, zone, interval))
-        staged = path.with_suffix(".part")
-        staged.write_text(text.getvalue(), encoding="utf-8")
-        os.replace(staged, path)
+        put_text(text.getvalue(), path)
 
-    def _read_day(self, path: Path) -> list[Interval]:
-        if not path.exists():
-            return []
+    def _read(self, path: Path) -> list[Interval] | None:
+        """The intervals of a day; None if the file does not hold what was once written into it."""
         try:
-            lines = csv.reader(path.read_text(encoding="utf-8").splitlines()[1:], strict=True)
-            return [_from_cells(self._feed, cells) for cells in lines]
+            text = path.read_text(encoding="utf-8")
+            header, *lines = csv.reader(text.splitlines(), strict=True)
+            intervals = [_from_cells(self._feed, cells) for cells in lines]
         except (ValueError, csv.Error):
-            problem = FeedProblem(
-                self._feed,
-                f"connector_cache/{self._feed}/{path.parent.name}/{path.name}",
-                "it is damaged",
-                "Delete it, then land its day again",
-            )
-        raise problem
+            return None
+        is_whole = tuple(header) == _HEADERS[self._feed] and text.endswith("\n")
+        return intervals if is_whole and intervals else None
+
+
+def _day(path: Path) -> date:
+    return date.fromisoformat(path.stem)

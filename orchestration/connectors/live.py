@@ -99,15 +99,15 @@ class LiveSource:
         return [*self._folder.files(feed), *self._cache.files()]
 
     def _fetch(self, connector: Connector, zone: str) -> FeedProblem | None:
+        first = self._first - timedelta(days=DAYS_BEFORE)
+        last = self._last + timedelta(days=DAYS_AFTER)
         try:
-            found = connector.fetch(
-                zone,
-                self._first - timedelta(days=DAYS_BEFORE),
-                self._last + timedelta(days=DAYS_AFTER),
-            )
-            self._cache.put(zone, found)
+            self._cache.put(zone, connector.fetch(zone, first, last))
         except FeedProblem as problem:
             return problem
+        for day in self._cache.damaged(zone):
+            if lost := self._fetch_again(connector, zone, day):
+                return lost
         if self._cache.known(zone, self._first, self._last):
             return None
         return FeedProblem(
@@ -116,6 +116,16 @@ class LiveSource:
             f"the service has nothing from {self._first} to {self._last}",
             "Check the zone's code, or land the feed again when the service has published",
         )
+
+    def _fetch_again(self, connector: Connector, zone: str, day: date) -> FeedProblem | None:
+        """Fetch a day whose file is damaged: without it, old hours would be gone without a word."""
+        try:
+            self._cache.put(zone, connector.fetch(zone, day, day))
+        except FeedProblem as problem:
+            return self._cache.lost(zone, day, f"was not fetched again: {problem.wrong}")
+        if day in self._cache.damaged(zone):
+            return self._cache.lost(zone, day, f"{connector.name} has nothing for its day any more")
+        return None
 
 
 def connector_for(

@@ -7,8 +7,6 @@ from pydantic import Field
 
 from orchestration.dbt import settings
 from orchestration.replay.apart import NotBilled
-from orchestration.replay.page import data_uri
-from orchestration.replay.run import replay as run_replay
 from orchestration.replay.scenario import ScenarioError
 from orchestration.seeds import SeedError
 
@@ -25,6 +23,10 @@ class ReplayConfig(dg.Config):
 @dg.op(pool="replay")
 def compare_catalogs(context: dg.OpExecutionContext, config: ReplayConfig) -> str:
     """Bill a window with today's seeds and with each scenario's, and publish the comparison."""
+    # Here, so that no night waits for polars to start.
+    from orchestration.replay.page import data_uri
+    from orchestration.replay.run import replay as run_replay
+
     try:
         first, last = date.fromisoformat(config.first), date.fromisoformat(config.last)
         if last < first:

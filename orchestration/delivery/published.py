@@ -12,9 +12,9 @@ from typing import Any
 
 import pyarrow.dataset as ds
 
-from orchestration.landing.files import make_folder, put_text
 from orchestration.locks import LockBusy, owners_lock
 from orchestration.settings import Settings
+from orchestration.store.files import make_folder, put_text
 
 PATIENCE_SECONDS = 600
 """Another delivery is let finish for this long before a run gives up."""

@@ -22,9 +22,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from orchestration.landing.files import make_folder, put_table, remove, sync_folder
 from orchestration.locks import owners_lock
 from orchestration.settings import Settings
+from orchestration.store.files import flush, make_folder, remove
+from orchestration.store.tables import put_table
 
 # To fold a journal takes seconds.
 _PATIENCE_SECONDS = 600
@@ -147,7 +148,7 @@ class Journal:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         self._lock = threading.Lock()
         self._broken = False
-        sync_folder(path.parent)
+        flush(path.parent)
 
     def write(self, row: Row, outcome: Outcome, detail: str) -> None:
         """Write what became of one thing that was sent; when this returns, it is on the disk.

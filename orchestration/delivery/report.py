@@ -15,8 +15,9 @@ import pyarrow as pa
 from orchestration.delivery.outbox import State
 from orchestration.delivery.receipts import Outcome
 from orchestration.delivery.sender import Request
-from orchestration.landing.files import put_table, put_text
 from orchestration.settings import Settings
+from orchestration.store.files import put_text
+from orchestration.store.tables import put_table
 
 _ENTRIES = pa.schema(
     [

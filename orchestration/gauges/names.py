@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
 
 from orchestration.settings import Settings
+from orchestration.store.files import put_first
 
 _KEY_BYTES = 32
 
@@ -45,7 +45,7 @@ def _key(path: Path) -> bytes:
         WrongKey: the file holds something else.
     """
     if not path.exists():
-        _make(path)
+        put_first(secrets.token_bytes(_KEY_BYTES), path)
     key = path.read_bytes()
     if len(key) != _KEY_BYTES:
         raise WrongKey(
@@ -53,20 +53,3 @@ def _key(path: Path) -> bytes:
             "then every page gets another name"
         )
     return key
-
-
-def _make(path: Path) -> None:
-    """Write a new key whole or not at all; of two who try at once, the first one's stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".key-{os.getpid()}-{secrets.token_hex(4)}")
-    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(_KEY_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(staged, path)
-    except FileExistsError:
-        pass
-    finally:
-        staged.unlink()

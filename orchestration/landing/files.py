@@ -1,4 +1,4 @@
-"""Landed files: their schemas, and how they are written so that no reader sees half of one.
+"""Landed files: their schemas, where they lie, and where they are staged.
 
 Nothing here knows what a delivered row looks like.
 """
@@ -6,7 +6,6 @@ Nothing here knows what a delivered row looks like.
 from __future__ import annotations
 
 import glob
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +22,8 @@ import pyarrow.parquet as pq
 
 from orchestration.printable import printable
 from orchestration.sources import FeedProblem
+from orchestration.store.files import put
+from orchestration.store.tables import put_table, write_table
 
 _STAGING = ".staging"
 EXAMPLE = (
@@ -199,107 +200,6 @@ def interrupted(landing: Path, feed: str) -> list[str]:
     return sorted(
         folder.name.removeprefix(prefix) for folder in landing.glob(f"{_STAGING}/{prefix}*")
     )
-
-
-class TableWriter:
-    """Writes one Parquet file in pieces, zstd-compressed, and flushes it to disk on close."""
-
-    # Columns whose values hardly ever repeat: a dictionary would only be built to be dropped.
-    _DISTINCT = frozenset({"event_id", "line_number", "raw"})
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.path = path
-        self._file = path.open("wb")
-        self._writer = pq.ParquetWriter(
-            self._file,
-            schema,
-            compression="zstd",
-            use_dictionary=[name for name in schema.names if name not in self._DISTINCT],
-            write_statistics=[name for name in schema.names if name != "raw"],
-            store_decimal_as_integer=True,
-        )
-        self.rows = 0
-
-    def write(self, table: pa.Table) -> None:
-        """Append a row group."""
-        self._writer.write_table(table)
-        self.rows += table.num_rows
-
-    def close(self) -> None:
-        """Finish the file; once is enough."""
-        if self._file.closed:
-            return
-        self._writer.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write a whole table to a staged file."""
-    writer = TableWriter(path, table.schema)
-    writer.write(table)
-    writer.close()
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it that are missing, so that they stay after a power cut."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in missing:
-        sync_folder(path.parent)
-
-
-def put(staged: Path, path: Path) -> None:
-    """Move a staged, flushed file to its place in one step, replacing what is there."""
-    make_folder(path.parent)
-    os.replace(staged, path)
-    sync_folder(path.parent)
-
-
-def put_text(text: str, path: Path) -> None:
-    """Write a whole text under its name in one step, flushed; readers never see half of it."""
-    make_folder(path.parent)
-    staged = path.with_name(f".{path.name}")
-    with staged.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    put(staged, path)
-
-
-def put_table(table: pa.Table, path: Path) -> None:
-    """Write a whole table under its name in one step, flushed; readers never see half of it."""
-    make_folder(path.parent)
-    staged = path.with_name(f".{path.stem}")
-    write_table(table, staged)
-    put(staged, path)
-
-
-def copy(source: Path, path: Path) -> None:
-    """Copy a file to its place in one step, flushed, replacing what is there."""
-    staged = path.with_name(f".{path.name}")
-    with source.open("rb") as read, staged.open("wb") as write:
-        shutil.copyfileobj(read, write, 1 << 20)
-        write.flush()
-        os.fsync(write.fileno())
-    put(staged, path)
-
-
-def remove(path: Path) -> None:
-    """Remove a file, if it is there, so that it stays removed after a power cut."""
-    path.unlink(missing_ok=True)
-    if path.parent.exists():
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's names to disk; a rename is only durable after this."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def of_delivery(landing: Path, kind: str, feed: str, day: date | None) -> Path:

@@ -16,6 +16,8 @@ from orchestration.landing import files
 from orchestration.landing.engine import connect
 from orchestration.landing.events import EventParser
 from orchestration.landing.lines import LINES, Lines
+from orchestration.store.files import put, put_text
+from orchestration.store.tables import TableWriter, write_table
 
 _COLUMNS = "usage_columns.txt"
 _AT_ONCE = 1 << 16
@@ -47,8 +49,8 @@ def prepare_landing(landing: Path) -> None:
         if not path.exists():
             with files.staging(landing, "prepare") as stage:
                 staged = stage / "empty.parquet"
-                files.write_table(schema.empty_table(), staged)
-                files.put(staged, path)
+                write_table(schema.empty_table(), staged)
+                put(staged, path)
     _retype_usage(landing)
 
 
@@ -63,16 +65,16 @@ def _retype_usage(landing: Path) -> None:
                 if landed.schema_arrow.names == files.USAGE.names:
                     continue
                 day = date.fromisoformat(path.parent.name.partition("=")[2])
-                part = files.TableWriter(stage / "part.parquet", files.USAGE)
+                part = TableWriter(stage / "part.parquet", files.USAGE)
                 for batch in landed.iter_batches(_AT_ONCE, columns=["line_number", "raw"]):
                     lines = pa.Table.from_batches([batch]).rename_columns(LINES.names)
                     for rows in EventParser(connection, day).parse([Lines(lines, [], None)]):
                         _refuse_rejected(rows, day)
                         part.write(rows.select(files.USAGE.names))
                 part.close()
-            files.put(part.path, path)
+            put(part.path, path)
     # Last, so that what a crash left undone is done the next time.
-    files.put_text(columns, known)
+    put_text(columns, known)
 
 
 def _refuse_rejected(rows: pa.Table, day: date) -> None:

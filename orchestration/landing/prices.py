@@ -34,6 +34,8 @@ from orchestration.sources import (
     UndatedFeed,
     content_sha256,
 )
+from orchestration.store.files import put, remove
+from orchestration.store.tables import TableWriter, write_table
 
 PRICES: frozenset[UndatedFeed] = frozenset({"energy", "gpu", "fx"})
 """The feeds that may be needed. A zone may have no mix, so none may have one."""
@@ -468,8 +470,8 @@ def _keep_landed(feed: _CsvFeed, landing: Path, stage: Path) -> Delivery | None:
     nothing = Delivery(feed.name, None, "", rows, rows, 0, "")
     standing = files.landed_delivery(landing, feed.name, None) or nothing
     delivery = replace(standing, file_name="", content_sha256="", problem=None)
-    files.write_table(delivery.record(), stage / "deliveries.parquet")
-    files.put(stage / "deliveries.parquet", of_delivery(landing, "deliveries", feed.name, None))
+    write_table(delivery.record(), stage / "deliveries.parquet")
+    put(stage / "deliveries.parquet", of_delivery(landing, "deliveries", feed.name, None))
     return delivery
 
 
@@ -702,7 +704,7 @@ def _judge(
 
 def _write(rows: duckdb.DuckDBPyRelation, schema: pa.Schema, path: Path) -> int:
     """Stage rows some at a time; returns how many."""
-    writer = files.TableWriter(path, schema)
+    writer = TableWriter(path, schema)
     try:
         for batch in rows.to_arrow_reader(_BATCH_ROWS):
             writer.write(pa.Table.from_batches([batch]).cast(schema))
@@ -715,8 +717,8 @@ def _replace_snapshot(delivery: Delivery, landing: Path, stage: Path) -> None:
     """Move the staged snapshot into place. The record goes first and comes back last."""
     feed = delivery.feed
     record = of_delivery(landing, "deliveries", feed, None)
-    files.write_table(delivery.record(), stage / "deliveries.parquet")
-    files.remove(record)
-    files.put(stage / "snapshot.parquet", landing / files.SNAPSHOTS[feed][0])
-    files.put(stage / "rejected.parquet", of_delivery(landing, "rejected", feed, None))
-    files.put(stage / "deliveries.parquet", record)
+    write_table(delivery.record(), stage / "deliveries.parquet")
+    remove(record)
+    put(stage / "snapshot.parquet", landing / files.SNAPSHOTS[feed][0])
+    put(stage / "rejected.parquet", of_delivery(landing, "rejected", feed, None))
+    put(stage / "deliveries.parquet", record)

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from orchestration.landing import files, withdrawals
 from orchestration.landing.engine import connect
 from orchestration.landing.events import NOT_ALONE, EventParser
-from orchestration.landing.files import Delivery, TableWriter, of_delivery, usage_part
+from orchestration.landing.files import Delivery, of_delivery, usage_part
 from orchestration.landing.foreign import not_json_lines
 from orchestration.landing.lines import MAX_LINE_BYTES, Lines, read_lines
 from orchestration.sources import (
@@ -36,6 +36,8 @@ from orchestration.sources import (
     Source,
     content_sha256,
 )
+from orchestration.store.files import put, remove
+from orchestration.store.tables import TableWriter, write_table
 
 FEED = "usage"
 _AS_LINES = Path(__file__).resolve().parents[1] / "bin" / "parquet_as_lines.py"
@@ -312,24 +314,24 @@ def _replace_landed(staged: _Staged, file: FeedFile, landing: Path, conflict_day
         "deliveries": delivery.record(),
     }
     for kind, table in small.items():
-        files.write_table(table, stage / f"{kind}.parquet")
+        write_table(table, stage / f"{kind}.parquet")
 
-    files.remove(of_delivery(landing, "deliveries", FEED, day))
+    remove(of_delivery(landing, "deliveries", FEED, day))
     withdrawals.release(landing, day)
-    files.remove(of_delivery(landing, "standing", FEED, day))
+    remove(of_delivery(landing, "standing", FEED, day))
     # The touched days go first: after a crash below they still tell what has to be rebuilt.
-    files.put(stage / "touched.parquet", of_delivery(landing, "touched", FEED, day))
+    put(stage / "touched.parquet", of_delivery(landing, "touched", FEED, day))
     for usage_day, part in sorted(staged.parts.items()):
-        files.put(part.path, usage_part(landing, usage_day, day))
+        put(part.path, usage_part(landing, usage_day, day))
     for usage_day, path in sorted(earlier.items()):
         if usage_day not in staged.parts:
-            files.remove(path)
+            remove(path)
             with suppress(OSError):  # Other deliveries may still lie under that usage day.
                 path.parent.rmdir()
                 path.parent.parent.rmdir()
-    files.put(stage / "rejected.parquet", of_delivery(landing, "rejected", FEED, day))
-    files.put(stage / "collisions.parquet", of_delivery(landing, "collisions", FEED, day))
-    files.put(stage / "deliveries.parquet", of_delivery(landing, "deliveries", FEED, day))
+    put(stage / "rejected.parquet", of_delivery(landing, "rejected", FEED, day))
+    put(stage / "collisions.parquet", of_delivery(landing, "collisions", FEED, day))
+    put(stage / "deliveries.parquet", of_delivery(landing, "deliveries", FEED, day))
     return delivery
 
 

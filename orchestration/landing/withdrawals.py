@@ -22,6 +22,8 @@ from orchestration.landing import files
 from orchestration.landing.engine import connect
 from orchestration.landing.files import of_delivery
 from orchestration.sources import FeedProblem
+from orchestration.store.files import flush, make_folder, remove
+from orchestration.store.tables import put_table
 
 CHECK = "nothing_withdrawn"
 FEED = "usage"
@@ -164,7 +166,7 @@ _MINUTES = """
 def hold(withdrawal: Withdrawal, landing: Path) -> None:
     """Write down what a delivery would take back, so that it can be accepted."""
     row = {name: getattr(withdrawal, name) for name in _WITHDRAWN.names}
-    files.put_table(
+    put_table(
         pa.Table.from_pylist([row], schema=_WITHDRAWN), _held(landing, withdrawal.delivery_day)
     )
 
@@ -177,7 +179,7 @@ def held(landing: Path, day: date) -> Withdrawal | None:
 
 def release(landing: Path, day: date) -> None:
     """Forget that a day was held: another attempt to land it had another end."""
-    files.remove(_held(landing, day))
+    remove(_held(landing, day))
 
 
 def accept(landing: Path, day: date, reason: str) -> Withdrawal:
@@ -197,7 +199,7 @@ def accept(landing: Path, day: date, reason: str) -> Withdrawal:
     path = _accepted(landing, day)
     row = {name: getattr(withdrawal, name) for name in _WITHDRAWN.names} | {"reason": reason}
     rows = [*files.rows_of(path), row]
-    files.put_table(pa.Table.from_pylist(rows, schema=_ACCEPTED), path)
+    put_table(pa.Table.from_pylist(rows, schema=_ACCEPTED), path)
     return withdrawal
 
 
@@ -223,10 +225,10 @@ def keep_replaced(landing: Path, day: date) -> Path:
     kept = landing / "replaced" / FEED / day.isoformat() / files.standing_sha256(landing, FEED, day)
     for path in files.landed_files(landing, day):
         other = kept / path.relative_to(landing)
-        files.make_folder(other.parent)
+        make_folder(other.parent)
         other.unlink(missing_ok=True)
         os.link(path, other)
-        files.sync_folder(other.parent)
+        flush(other.parent)
     return kept
 
 

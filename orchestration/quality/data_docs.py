@@ -9,7 +9,6 @@ HTML unescaped: an event's cluster could run script in the browser of whoever lo
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from datetime import date
@@ -23,6 +22,7 @@ from orchestration.quality.gate import FeedKey
 from orchestration.quality.judge import Finding
 from orchestration.quality.measures import plain
 from orchestration.quality.suites import CHECKS, FEEDS
+from orchestration.store.files import put_text
 
 DAYS_KEPT = 35
 """As many last delivery days have their pages."""
@@ -61,7 +61,7 @@ def write_data_docs(
         rows=rows,
     )
     # The outcome stands in a file of its own, so that the index needs no page read.
-    page.with_suffix(".txt").write_text(outcome(findings), encoding="utf-8")
+    put_text(outcome(findings), page.with_suffix(".txt"))
     days = sorted((day for day in folder.iterdir() if day.is_dir()), reverse=True)
     for day in days[DAYS_KEPT:]:
         shutil.rmtree(day)
@@ -120,7 +120,4 @@ def _cell(text: str) -> str:
 
 
 def _put(path: Path, template: str, **values: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}")
-    staged.write_text(_PAGES.get_template(template).render(**values), encoding="utf-8")
-    os.replace(staged, path)
+    put_text(_PAGES.get_template(template).render(**values), path)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestration.landing.files import put, remove
 from orchestration.settings import Settings
+from orchestration.store.files import put_text, remove
 
 
 def hold(settings: Settings, check: str, problem: str | None) -> None:
@@ -23,10 +23,7 @@ def hold(settings: Settings, check: str, problem: str | None) -> None:
     if problem is None:
         remove(path)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_suffix(".tmp")
-    staged.write_text(problem, encoding="utf-8")
-    put(staged, path)
+    put_text(problem, path)
 
 
 def held(settings: Settings) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -18,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from orchestration.landing import prepare_landing
-from orchestration.landing.files import SNAPSHOTS, landed_delivery, put
+from orchestration.landing.files import SNAPSHOTS, landed_delivery
 from orchestration.plan import BilledState, RunPlan
 from orchestration.quality.data_docs import write_data_docs
 from orchestration.quality.gate import FeedKey
@@ -29,6 +28,7 @@ from orchestration.quality.suites import FEEDS, fingerprint, suite
 from orchestration.quality.usage import usage_profile
 from orchestration.quality.wanted import Wanted, read_wanted
 from orchestration.settings import Settings
+from orchestration.store.files import put_text
 
 
 @dataclass(frozen=True)
@@ -161,10 +161,4 @@ def _write(path: Path, verdict: Verdict, expectations: str) -> None:
             for finding in verdict.findings
         ],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_suffix(".tmp")
-    with staged.open("w", encoding="utf-8") as file:
-        json.dump(record, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    put(staged, path)
+    put_text(json.dumps(record, indent=1), path)

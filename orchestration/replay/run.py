@@ -118,7 +118,7 @@ def _replay(
     }
     version = f"{last}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     with new_version(root, version, kept=settings.publications_kept) as staged:
-        compare(before, after, first, last, settings.reporting_currency, staged, work / "spill")
+        compare(before, after, first, last, settings.reporting_currency, staged)
         _tell(staged, before, first, last)
     return root / "current"
 

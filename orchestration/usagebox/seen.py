@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestration.landing.files import put, write_table
 from orchestration.sources import FeedProblem
+from orchestration.store.files import put
+from orchestration.store.tables import write_table
 from orchestration.usagebox.engine import Engine, Tally, Window
 
 _ROWS = pa.schema(

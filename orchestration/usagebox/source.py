@@ -13,7 +13,6 @@ An account that is not among the customers cannot be asked for: with this source
 from __future__ import annotations
 
 import gzip
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -28,10 +27,11 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from orchestration.landing.engine import connect
-from orchestration.landing.files import put, staging
+from orchestration.landing.files import staging
 from orchestration.seeds import check_seeds
 from orchestration.settings import Settings
 from orchestration.sources import FeedFile, FeedProblem, FolderSource, Source, UndatedFeed
+from orchestration.store.files import put
 from orchestration.usagebox.address import engine_address, folder_name
 from orchestration.usagebox.engine import (
     DAY,
@@ -244,15 +244,13 @@ def _keep(rows: list[tuple[int, str, str]], connection: duckdb.DuckDBPyConnectio
 def _write(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Write the kept rows as a delivery; the same rows give the same bytes."""
     lines = connection.sql("select line from delivered order by ingested_at_ms, event_id, line")
-    with path.open("wb") as file:
+    with (
+        path.open("wb") as file,
         # The header of a gzip file would hold its name and the time.
-        with gzip.GzipFile(
-            filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0
-        ) as packed:
-            for batch in lines.to_arrow_reader(_BATCH_LINES):
-                packed.write("".join(f"{line}\n" for line in batch["line"].to_pylist()).encode())
-        file.flush()
-        os.fsync(file.fileno())
+        gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as packed,
+    ):
+        for batch in lines.to_arrow_reader(_BATCH_LINES):
+            packed.write("".join(f"{line}\n" for line in batch["line"].to_pylist()).encode())
 
 
 def usage_source(settings: Settings) -> Source:

@@ -1,0 +1,1 @@
+"""What lies on disk: written so that no reader sees half of it and no power cut takes it back."""
