@@ -133,15 +133,14 @@ def compare(before: Path, after: Path) -> Iterator[str]:
     for table in sorted(tables[0] ^ tables[1]):
         yield f"{table}: only {'before' if table in tables[0] else 'after'}"
     for table in sorted(tables[0] & tables[1]):
-        left, right = (
-            duckdb.read_parquet(f"{place / table}/*.parquet") for place in (before, after)
-        )
-        for column in sorted(set(left.columns) ^ set(right.columns)):
-            yield f"{table}.{column}: only {'before' if column in left.columns else 'after'}"
-        columns = ", ".join(f'"{name}"' for name in left.columns if name in right.columns)
-        for side, one, other in (("before", left, right), ("after", right, left)):
+        places = [f"'{place / table}/*.parquet'" for place in (before, after)]
+        left, right = (duckdb.sql(f"from {place} limit 0").columns for place in places)
+        for column in sorted(set(left) ^ set(right)):
+            yield f"{table}.{column}: only {'before' if column in left else 'after'}"
+        columns = ", ".join(f'"{name}"' for name in left if name in right)
+        for side, (one, other) in (("before", places), ("after", places[::-1])):
             rows = duckdb.sql(
-                f"select {columns} from one except all select {columns} from other"
+                f"select {columns} from {one} except all select {columns} from {other}"
             ).fetchall()
             if rows:
                 yield f"{table}: {len(rows)} rows only {side}, such as {rows[0]}"
