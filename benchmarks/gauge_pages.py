@@ -13,9 +13,9 @@ from pathlib import Path
 
 import duckdb
 
-from orchestration.gauges.build import PAGE, build_pages, read_gauges
-from orchestration.gauges.finance_page import build_finance_page
-from orchestration.gauges.page import gauge_page
+from orchestration.pages.build import PAGE, build_pages, read_gauges
+from orchestration.pages.finance_page import build_finance_page
+from orchestration.pages.gauge_page import gauge_page
 from orchestration.settings import Settings
 
 CUSTOMERS = 1_000

@@ -119,7 +119,7 @@ def _bill(tree: Path, books: Golden, place: Path) -> None:
             flush=True,
         )
         subprocess.run(
-            [sys.executable, "-m", "orchestration.bill", first.isoformat(), last.isoformat()],
+            [sys.executable, "-m", "orchestration.night.bill", first.isoformat(), last.isoformat()],
             cwd=tree,
             env=environment,
             check=True,

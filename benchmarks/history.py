@@ -207,8 +207,8 @@ def _measured_run(first: date, last: date) -> None:
     import dagster as dg
 
     from orchestration.definitions import defs
-    from orchestration.failures import failed_run
-    from orchestration.instance import use_instance
+    from orchestration.night.failures import failed_run
+    from orchestration.night.instance import use_instance
     from orchestration.settings import load_settings
 
     settings = load_settings()

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
+from orchestration.books.warehouse import writer_lock
 from orchestration.settings import BOUND_DBT, DBT_PROJECT_DIR, Settings, load_settings
-from orchestration.warehouse import writer_lock
 
 EVENT_PASS = "gpu_credit_warehouse.usage"
 """The models from delivered events to rated usage, as dbt selects them."""
@@ -24,7 +24,7 @@ EVENT_PASS = "gpu_credit_warehouse.usage"
 def land_usage(settings: Settings, first: date, last: date) -> None:
     """Land the usage deliveries."""
     from orchestration import landing
-    from orchestration.usagebox.source import usage_source
+    from orchestration.sources.usagebox.source import usage_source
 
     source = usage_source(settings)
     with writer_lock(settings):
@@ -43,7 +43,7 @@ def land_usage(settings: Settings, first: date, last: date) -> None:
 def land_prices(settings: Settings, first: date, last: date) -> None:
     """Land the feeds that are one growing file: energy, energy mix, GPU prices, exchange rates."""
     from orchestration import landing
-    from orchestration.sources import FolderSource
+    from orchestration.sources.folder import FolderSource
 
     source = FolderSource(settings.feeds_url)
     with writer_lock(settings):
@@ -59,9 +59,9 @@ def land_prices(settings: Settings, first: date, last: date) -> None:
 
 def gates(settings: Settings, first: date, last: date) -> None:
     """Judge what is landed."""
-    from orchestration.plan import make_plan
-    from orchestration.quality.suites import FEEDS
-    from orchestration.quality.verdicts import judge_feeds
+    from orchestration.books.plan import make_plan
+    from orchestration.gates.suites import FEEDS
+    from orchestration.gates.verdicts import judge_feeds
 
     with writer_lock(settings):
         plan = make_plan(settings, first, last)
@@ -71,7 +71,7 @@ def gates(settings: Settings, first: date, last: date) -> None:
 
 def bill(settings: Settings, first: date, last: date) -> None:
     """Plan, and have dbt build and test the warehouse."""
-    from orchestration.billing import billing_run
+    from orchestration.night.billing import billing_run
 
     with billing_run(settings, first, last) as run:
         _dbt(settings, run.dbt_arguments)
@@ -85,8 +85,8 @@ def event_pass(settings: Settings, first: date, last: date) -> None:
 
 def publish(settings: Settings, first: date, last: date) -> None:
     """Publish."""
-    from orchestration.publish import marts_of
-    from orchestration.publish import publish as publish_marts
+    from orchestration.publication.publish import marts_of
+    from orchestration.publication.publish import publish as publish_marts
 
     manifest = Path(settings.dbt_environment()["DBT_TARGET_PATH"]) / "manifest.json"
     marts = marts_of(json.loads(manifest.read_text(encoding="utf-8")))
@@ -96,8 +96,8 @@ def publish(settings: Settings, first: date, last: date) -> None:
 
 def pages(settings: Settings, first: date, last: date) -> None:
     """Draw every customer's page, and finance's."""
-    from orchestration.gauges.build import build_pages
-    from orchestration.gauges.finance_page import build_finance_page
+    from orchestration.pages.build import build_pages
+    from orchestration.pages.finance_page import build_finance_page
 
     with writer_lock(settings):
         build_pages(settings)

@@ -18,11 +18,11 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from orchestration.connectors.addresses import problem_with
-from orchestration.connectors.wanted import wanted
-from orchestration.notify import services
-from orchestration.quality.gate import OPTIONAL_FIELDS
-from orchestration.usagebox.address import engine_address
+from orchestration.addresses import problem_with
+from orchestration.gates.gate import OPTIONAL_FIELDS
+from orchestration.night.notify import services
+from orchestration.sources.services.wanted import wanted
+from orchestration.sources.usagebox.address import engine_address
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_project"

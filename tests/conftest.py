@@ -20,12 +20,12 @@ import hypothesis
 import pytest
 
 from orchestration import landing
-from orchestration.billing import billing_run
-from orchestration.publish import marts_of, publish
-from orchestration.quality.wanted import needed_feeds
-from orchestration.seeds import stage_seeds
+from orchestration.gates.needs import needed_feeds
+from orchestration.night.billing import billing_run
+from orchestration.publication.publish import marts_of, publish
+from orchestration.seeds.staging import stage_seeds
 from orchestration.settings import DBT_PROJECT_DIR, PROJECT_ROOT, Settings
-from orchestration.sources import FolderSource
+from orchestration.sources.folder import FolderSource
 
 SHARED = PROJECT_ROOT.parent / "shared"
 SETTING_NAMES = [name.upper() for name in Settings.model_fields]
@@ -169,7 +169,7 @@ def run_job(
     environment.update({name: str(value) for name, value in settings.items()})
     environment["DAGSTER_HOME"] = str(Path(settings["DATA_DIR"]) / "dagster")
     return subprocess.run(
-        [sys.executable, "-m", "orchestration.bill", *arguments],
+        [sys.executable, "-m", "orchestration.night.bill", *arguments],
         cwd=PROJECT_ROOT,
         env=environment,
         capture_output=True,

@@ -24,7 +24,7 @@ from typing import Any
 
 from auditor import cycle_of, decimal, rounded
 
-from orchestration.seeds import seed_contracts
+from orchestration.seeds.staging import seed_contracts
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]

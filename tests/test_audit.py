@@ -31,8 +31,8 @@ PART = """
 import sys
 import dagster as dg
 from orchestration.definitions import defs
-from orchestration.defs.warehouse import billing_models
-from orchestration.failures import failed_run
+from orchestration.defs.billing_assets import billing_models
+from orchestration.night.failures import failed_run
 
 wanted = {
     "tables": [*billing_models.keys],

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestration.replay.catalog_change import closed_cycles, main
-from orchestration.seed_changes import Closed, retroactive_edits
-from orchestration.seeds import check_seeds, seed_contracts
+from orchestration.seeds.changes import Closed, retroactive_edits
+from orchestration.seeds.staging import check_seeds, seed_contracts
 from orchestration.settings import PROJECT_ROOT, Settings
+from orchestration.trial.catalog_change import closed_cycles, main
 
 THROUGH = date(2026, 1, 31)
 SEEDS = PROJECT_ROOT / "seeds"
@@ -235,7 +235,7 @@ def test_an_edit_is_refused_exactly_if_a_closed_day_reads_differently(before, af
         ]
 
     empty = {contract.name: [] for contract in CONTRACTS}
-    with patch("orchestration.seed_changes.seed_contracts", return_value=CONTRACTS):
+    with patch("orchestration.seeds.changes.seed_contracts", return_value=CONTRACTS):
         found = retroactive_edits(
             {**empty, "credit_rates": before},
             {**empty, "credit_rates": after},

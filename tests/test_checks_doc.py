@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 
-from orchestration.quality.suites import CHECKS, FEEDS, suite
+from orchestration.gates.suites import CHECKS, FEEDS, suite
 from orchestration.settings import PROJECT_ROOT, Settings
 
 Row = tuple[str, str, str, str]
@@ -71,7 +71,7 @@ def test_every_control_is_listed_with_its_level():
 
 def test_every_asset_check_of_the_code_location_is_listed(location):
     """Gates by their kind, dbt tests by the group of their table and their kind, others by name."""
-    from orchestration.dbt import dbt_project
+    from orchestration.books.dbt_project import dbt_project
 
     manifest = json.loads(dbt_project.manifest_path.read_text(encoding="utf-8"))
     tests = {

@@ -12,11 +12,11 @@ import pytest
 from pydantic import SecretStr
 from test_connectors_session import TOKEN, Answer, LocalService, impatient, in_turn
 
-from orchestration.connectors.cache import Cache
-from orchestration.connectors.electricitymaps_mix import ElectricityMapsMix
-from orchestration.connectors.live import LiveSource
 from orchestration.landing import land_energy_mix
-from orchestration.sources import FeedProblem, FolderSource
+from orchestration.sources.folder import FeedProblem, FolderSource
+from orchestration.sources.services.cache import Cache
+from orchestration.sources.services.electricitymaps_mix import ElectricityMapsMix
+from orchestration.sources.services.live import LiveSource
 
 DAY = date(2026, 1, 10)
 

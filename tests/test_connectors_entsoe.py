@@ -12,11 +12,11 @@ import pytest
 from pydantic import SecretStr
 from test_connectors_session import TOKEN, Answer, LocalService, impatient, in_turn
 
-from orchestration.connectors.cache import Cache, Interval
-from orchestration.connectors.entsoe_prices import EntsoeDayAhead
-from orchestration.connectors.live import LiveSource
 from orchestration.landing import land_energy_prices
-from orchestration.sources import FeedProblem, FolderSource
+from orchestration.sources.folder import FeedProblem, FolderSource
+from orchestration.sources.services.cache import Cache, Interval
+from orchestration.sources.services.entsoe_prices import EntsoeDayAhead
+from orchestration.sources.services.live import LiveSource
 
 entsoe = pytest.importorskip("entsoe", reason='the extra "entsoe" is not installed')
 # entsoe-py silences this itself, but pytest forgets that.

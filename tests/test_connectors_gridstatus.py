@@ -18,12 +18,12 @@ import pytest
 import requests
 from test_connectors_session import Answer, LocalService, impatient, in_turn
 
-from orchestration.connectors.cache import Cache, Interval
-from orchestration.connectors.gridstatus_prices import GridstatusDayAhead
-from orchestration.connectors.live import LiveSource
-from orchestration.connectors.session import PoliteSession
 from orchestration.landing import land_energy_prices
-from orchestration.sources import FeedProblem, FolderSource
+from orchestration.sources.folder import FeedProblem, FolderSource
+from orchestration.sources.services.cache import Cache, Interval
+from orchestration.sources.services.gridstatus_prices import GridstatusDayAhead
+from orchestration.sources.services.live import LiveSource
+from orchestration.sources.services.session import PoliteSession
 
 gridstatus = pytest.importorskip("gridstatus", reason='the extra "gridstatus" is not installed')
 

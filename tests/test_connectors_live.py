@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
-from orchestration.connectors.cache import Cache, Interval
-from orchestration.connectors.extras import load
-from orchestration.connectors.live import LiveSource, Tokens, connector_for
-from orchestration.connectors.wanted import LiveFeed, wanted
 from orchestration.landing import land_energy_prices
-from orchestration.sources import FeedProblem, FolderSource, Source
+from orchestration.sources.folder import FeedProblem, FolderSource, Source
+from orchestration.sources.services.cache import Cache, Interval
+from orchestration.sources.services.extras import load
+from orchestration.sources.services.live import LiveSource, Tokens, connector_for
+from orchestration.sources.services.wanted import LiveFeed, wanted
 
 DAY = date(2026, 1, 10)
 TOKEN = "not-to-be-seen"

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from orchestration.connectors.session import Busy, PoliteSession, TooMuch, in_words, unlogged
+from orchestration.sources.services.session import Busy, PoliteSession, TooMuch, in_words, unlogged
 
 LOOPBACK = IPv4Address("127.0.0.1")
 TOKEN = "5ec2e7-t0ken/with+signs"

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Books
 
-from orchestration.billing import NothingToBill, billing_run
+from orchestration.books.plan import BilledState, make_plan
 from orchestration.landing import interrupted_usage, land_usage, prepare_landing, usage
-from orchestration.plan import BilledState, make_plan
-from orchestration.seeds import check_seeds
-from orchestration.sources import FolderSource
+from orchestration.night.billing import NothingToBill, billing_run
+from orchestration.seeds.staging import check_seeds
+from orchestration.sources.folder import FolderSource
 
 FIRST, SECOND, THIRD = (date(2026, 1, day) for day in (5, 6, 7))
 

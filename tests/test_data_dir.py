@@ -11,8 +11,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from orchestration.plan import make_plan
-from orchestration.seeds import stage_seeds
+from orchestration.books.plan import make_plan
+from orchestration.seeds.staging import stage_seeds
 from orchestration.settings import Settings, SettingsError, load_settings
 
 DAY = date(2026, 1, 5)

@@ -17,7 +17,7 @@ from receiver import action, misbehaving, publish
 from usagebox_engine import MeteringEngine, event, serving
 
 from orchestration.landing.files import usage_part
-from orchestration.seeds import SeedError
+from orchestration.seeds.staging import SeedError
 from orchestration.settings import DBT_PROJECT_DIR, PROJECT_ROOT, Settings
 
 NO_KEY = {"rejected_rows"}
@@ -46,7 +46,7 @@ def test_all_daily_assets_have_one_partitioning_and_one_backfill_policy(location
 
 def test_a_manifest_is_told_from_that_of_another_release_whatever_the_dates(location, tmp_path):
     """A release that is rolled back has files that are older than the manifest of the later one."""
-    from orchestration.dbt import project_fingerprint
+    from orchestration.books.dbt_project import project_fingerprint
 
     model = tmp_path / "models" / "one.sql"
     model.parent.mkdir()
@@ -64,7 +64,7 @@ def test_a_manifest_is_told_from_that_of_another_release_whatever_the_dates(loca
 
 def test_another_release_is_parsed_from_nothing(location, tmp_path, monkeypatch):
     """dbt parses changed files alone, and misses what a test refers to through a changed macro."""
-    from orchestration import dbt
+    from orchestration.books import dbt_project as dbt
 
     left = tmp_path / "dbt" / "target" / dbt.PARTIAL_PARSE_FILE_NAME
     left.parent.mkdir(parents=True)
@@ -81,8 +81,8 @@ def test_another_release_is_parsed_from_nothing(location, tmp_path, monkeypatch)
 
 def test_published_tables_promise_their_keys(location):
     """Also those whose tests look at what a night rebuilt only: database servers are told of them."""
-    from orchestration.dbt import dbt_project
-    from orchestration.postgres.contract import contracts_of
+    from orchestration.books.dbt_project import dbt_project
+    from orchestration.publication.postgres.contract import contracts_of
 
     manifest = json.loads(dbt_project.manifest_path.read_text(encoding="utf-8"))
     contracts = {contract.mart.name: contract for contract in contracts_of(manifest)}
@@ -120,7 +120,7 @@ def test_the_publication_waits_for_every_mart(location):
 
 def test_postgres_is_loaded_only_where_a_database_is_named(location, tmp_path, monkeypatch):
     pytest.importorskip("psycopg", reason='the extra "postgres" is not installed')
-    from orchestration.defs import postgres
+    from orchestration.defs import postgres_asset as postgres
 
     key = dg.AssetKey(["published", "postgres"])
     assert key not in location.resolve_asset_graph().materializable_asset_keys
@@ -149,7 +149,7 @@ def test_a_run_fails_when_the_usage_api_does_not_take_an_action(
     location, tmp_path, monkeypatch, status, is_taken
 ):
     """The list is on the asset in any case; what it hands on is told by the check that failed."""
-    from orchestration.defs import delivery
+    from orchestration.defs import outbox_assets as delivery
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     capped = action("acme", "cap_usage", "2026-01-05")
@@ -179,7 +179,7 @@ def test_a_run_fails_when_the_usage_api_does_not_take_an_action(
 
 def test_usage_lands_from_an_engine_and_is_held_against_its_sums(location, tmp_path, monkeypatch):
     """The first day is sound; then its row is lost; on the third nothing was ingested."""
-    from orchestration.defs import feeds
+    from orchestration.defs import feed_assets as feeds
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     seeds = shutil.copytree(PROJECT_ROOT / "seeds", tmp_path / "edited")
@@ -220,7 +220,7 @@ def test_the_replay_is_a_job_of_its_own_that_no_night_selects(location, tmp_path
         asked.append((scenarios, first, last))
         return tmp_path
 
-    monkeypatch.setattr("orchestration.replay.run.replay", fake)
+    monkeypatch.setattr("orchestration.trial.replay.replay", fake)
     job = location.resolve_job_def("replay")
     config = {"scenarios": ["/seeds/dear"], "first": "2026-01-05", "last": "2026-01-07"}
     done = job.execute_in_process(run_config={"ops": {"compare_catalogs": {"config": config}}})
@@ -288,7 +288,7 @@ def test_only_feeds_are_tried_again(location):
     ids=lambda error: type(error).__name__,
 )
 def test_what_no_retry_cures_fails_at_once(location, error):
-    from orchestration.defs.feeds import at_once_if_it_lasts
+    from orchestration.defs.feed_assets import at_once_if_it_lasts
 
     with pytest.raises(dg.Failure, match=type(error).__name__) as failed, at_once_if_it_lasts():
         raise error
@@ -302,7 +302,7 @@ def test_what_no_retry_cures_fails_at_once(location, error):
     ids=lambda error: type(error).__name__,
 )
 def test_a_store_that_does_not_answer_is_asked_again(location, error):
-    from orchestration.defs.feeds import at_once_if_it_lasts
+    from orchestration.defs.feed_assets import at_once_if_it_lasts
 
     with pytest.raises(type(error)), at_once_if_it_lasts():
         raise error
@@ -337,7 +337,7 @@ def test_a_part_of_the_tables_is_no_billing(location):
 
 
 def test_tables_without_their_tests_are_no_billing(location):
-    from orchestration.defs.warehouse import billing_models
+    from orchestration.defs.billing_assets import billing_models
 
     job = location.resolve_implicit_global_asset_job_def().get_subset(
         asset_selection=set(billing_models.keys), asset_check_selection=set()
@@ -362,7 +362,7 @@ def test_a_gate_says_in_the_ui_what_it_expected_and_found(
     location, sample_feeds, tmp_path, monkeypatch, day
 ):
     """Also if the checks are executed by themselves, without a day."""
-    from orchestration.defs import quality
+    from orchestration.defs import gate_checks as quality
 
     settings = Settings(data_dir=tmp_path, feeds_url=str(sample_feeds), max_feed_age_days=0)
     Books(settings).land([date(2026, 1, 5), date(2026, 1, 6)])
@@ -396,7 +396,7 @@ def test_a_gate_says_in_the_ui_what_it_expected_and_found(
 
 
 def test_what_dbt_compiled_stays_for_the_last_billings_only(location, tmp_path):
-    from orchestration.dbt import clear_old_targets
+    from orchestration.books.dbt_project import clear_old_targets
 
     for number in range(5):
         folder = tmp_path / f"billing_models-{number}"

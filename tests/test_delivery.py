@@ -23,15 +23,15 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 from receiver import Misbehaving, action, in_turn, misbehaving, publish
 
-from orchestration.delivery import receipts as receipts_module
-from orchestration.delivery.__main__ import main
-from orchestration.delivery.actions import deliver_actions, settle
-from orchestration.delivery.outbox import State
-from orchestration.delivery.published import NothingPublished
-from orchestration.delivery.receipts import DamagedJournal, Journal, Outcome, action_receipts
-from orchestration.delivery.report import Report
-from orchestration.delivery.sender import Receiver
-from orchestration.publish import prepare_archive
+from orchestration.outbox import receipts as receipts_module
+from orchestration.outbox.__main__ import main
+from orchestration.outbox.actions import deliver_actions, settle
+from orchestration.outbox.due import State
+from orchestration.outbox.receipts import DamagedJournal, Journal, Outcome, action_receipts
+from orchestration.outbox.report import Report
+from orchestration.outbox.sender import Receiver
+from orchestration.publication.current import NothingPublished
+from orchestration.publication.publish import prepare_archive
 from orchestration.settings import PROJECT_ROOT, Settings
 
 DAY = "2026-01-21"
@@ -202,7 +202,7 @@ def test_a_receiver_that_wants_nothing_is_not_asked_again(
 
 
 def test_a_run_ends_when_its_time_is_up(tmp_path: Path, api: Misbehaving, monkeypatch) -> None:
-    monkeypatch.setattr("orchestration.delivery.sender.RUN_SECONDS", 0)
+    monkeypatch.setattr("orchestration.outbox.sender.RUN_SECONDS", 0)
     publish(tmp_path, DAY, actions=[CAP])
     report = night(switched_on(tmp_path, api))
     assert (report.counts, api.asked) == ({State.WAITS: 1}, [])
@@ -262,7 +262,7 @@ def test_a_killed_run_loses_no_receipt_and_sends_only_the_last_again(
         [
             sys.executable,
             "-c",
-            "from orchestration.delivery.actions import deliver_actions\n"
+            "from orchestration.outbox.actions import deliver_actions\n"
             "from orchestration.settings import load_settings\n"
             "deliver_actions(load_settings())",
         ],

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from receiver import action, alert, misbehaving, publish
 
-from orchestration.delivery.actions import deliver_actions
-from orchestration.delivery.report import Report
-from orchestration.delivery.sender import Receiver, Request
-from orchestration.delivery.webhook import deliver_alerts
+from orchestration.outbox.actions import deliver_actions
+from orchestration.outbox.alerts import deliver_alerts
+from orchestration.outbox.report import Report
+from orchestration.outbox.sender import Receiver, Request
 from orchestration.settings import Settings
 
 DAY = "2026-01-21"

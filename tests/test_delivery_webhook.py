@@ -16,9 +16,9 @@ import yaml
 from openapi_schema_validator import OAS31Validator
 from receiver import Misbehaving, alert, misbehaving, publish
 
-from orchestration.delivery.outbox import State
-from orchestration.delivery.report import Mode, Report
-from orchestration.delivery.webhook import deliver_alerts, sign
+from orchestration.outbox.alerts import deliver_alerts, sign
+from orchestration.outbox.due import State
+from orchestration.outbox.report import Mode, Report
 from orchestration.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
 
 DAY = "2026-01-21"

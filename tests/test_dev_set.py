@@ -18,7 +18,7 @@ import duckdb
 import pytest
 from conftest import run_job
 
-from orchestration.gauges.names import page_name
+from orchestration.pages.names import page_name
 from orchestration.settings import Settings
 
 pytestmark = pytest.mark.job

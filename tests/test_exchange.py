@@ -15,10 +15,10 @@ import pytest
 import requests
 from test_connectors_session import self_signed
 
-from orchestration.connectors import session
-from orchestration.connectors.session import PoliteSession, TooMuch, in_words
-from orchestration.sources import FeedProblem
-from orchestration.usagebox.engine import Window, asking
+from orchestration.sources.folder import FeedProblem
+from orchestration.sources.services import session
+from orchestration.sources.services.session import PoliteSession, TooMuch, in_words
+from orchestration.sources.usagebox.client import Window, asking
 
 SECONDS = 1.0
 DRIP = 0.02

@@ -20,7 +20,7 @@ from conftest import Books
 
 from orchestration.explain import NothingToExplain, explain
 from orchestration.explain.__main__ import main
-from orchestration.explain.books import tier_prices
+from orchestration.explain.books_read import tier_prices
 from orchestration.explain.exact import rounded, shown, spread
 from orchestration.sample import generate_sample
 from orchestration.settings import PROJECT_ROOT, Settings

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from orchestration import bill
-from orchestration.failures import failed_run, published_by
+from orchestration.night import bill
+from orchestration.night.failures import failed_run, published_by
 
 
 def published(folder: Path, run_id: str) -> Path:

@@ -25,9 +25,9 @@ import duckdb
 import pytest
 from conftest import SETTING_NAMES, differences, run_job
 
+from orchestration.books.warehouse import writer_lock
 from orchestration.sample import generate_sample
 from orchestration.settings import PROJECT_ROOT, Settings
-from orchestration.warehouse import writer_lock
 
 pytestmark = [pytest.mark.slow, pytest.mark.job]
 
@@ -67,7 +67,7 @@ class World:
             **more,
         }
         return {
-            "args": [sys.executable, "-m", "orchestration.bill", BEFORE, NIGHT],
+            "args": [sys.executable, "-m", "orchestration.night.bill", BEFORE, NIGHT],
             "cwd": PROJECT_ROOT,
             "env": environment,
             "stdout": subprocess.PIPE,
@@ -218,7 +218,7 @@ def test_the_lock_of_a_killed_run_is_free(world, tmp_path):
             "-c",
             "import sys, time\n"
             "from orchestration.settings import Settings\n"
-            "from orchestration.warehouse import writer_lock\n"
+            "from orchestration.books.warehouse import writer_lock\n"
             f"with writer_lock(Settings(data_dir={str(tmp_path)!r})):\n"
             "    print('held', flush=True); time.sleep(600)",
         ],

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestration.landing import files, land_energy_prices, land_fx_rates, land_usage
-from orchestration.sources import FolderSource
+from orchestration.sources.folder import FolderSource
 
 DAY = date(2026, 2, 3)
 EVENT = {

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from gauge_scenes import SCENES, publish, tables
 
-from orchestration.gauges.build import build_pages
-from orchestration.gauges.finance_page import build_finance_page
+from orchestration.pages.build import build_pages
+from orchestration.pages.finance_page import build_finance_page
 from orchestration.settings import Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -34,7 +34,7 @@ from starlette.applications import Starlette  # noqa: E402
 from starlette.responses import HTMLResponse  # noqa: E402
 from starlette.routing import Route  # noqa: E402
 
-from orchestration.gauges.portal import gauge_path, portal, session_token  # noqa: E402
+from orchestration.pages.portal import gauge_path, portal, session_token  # noqa: E402
 
 ARGUMENTS = [
     "--no-sandbox",

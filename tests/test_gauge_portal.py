@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from gauge_scenes import SCENES, Scene, daily, plan, publish
 
-from orchestration.gauges.build import build_pages
+from orchestration.pages.build import build_pages
 from orchestration.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
 
 pytest.importorskip("itsdangerous", reason="the extra portal is not installed")
@@ -19,7 +19,7 @@ pytest.importorskip("uvicorn", reason="the extra portal is not installed")
 from asgi_server import Server, served
 from itsdangerous.timed import TimestampSigner
 
-from orchestration.gauges.portal import gauge_path, portal, session_token
+from orchestration.pages.portal import gauge_path, portal, session_token
 
 FRESH = datetime(2026, 2, 17, 6, 0, tzinfo=UTC)
 SLASHED = "tenant/7 & co"
@@ -143,7 +143,7 @@ def test_figures_that_should_have_been_renewed_are_called_out_of_date(settings):
 def test_the_command_prints_a_link_and_refuses_to_serve_nothing(tmp_path):
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "orchestration.gauges.portal", *arguments],
+            [sys.executable, "-m", "orchestration.pages.portal", *arguments],
             cwd=PROJECT_ROOT,
             env={"DATA_DIR": str(tmp_path), "PATH": ""},
             capture_output=True,

@@ -18,18 +18,18 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from orchestration.gauges.build import PAGE, READ_MODEL, build_pages, read_gauges
-from orchestration.gauges.charts import NARROW, WIDE, burn_down, use_by_day
-from orchestration.gauges.figures import Rate
-from orchestration.gauges.finance_page import build_finance_page, finance_figures
-from orchestration.gauges.names import WrongKey, page_name, session_secret
-from orchestration.gauges.page import content_security_policy, gauge_page
-from orchestration.gauges.projection import pace_range, reached_on, unused
-from orchestration.gauges.read_models import Gauge, State
-from orchestration.gauges.slices import CustomerSlice, ForeignRow, customer_slices
-from orchestration.gauges.words import amount, percent, plain, rate, rate_words
+from orchestration.night.summary import summarize
+from orchestration.pages.build import PAGE, READ_MODEL, build_pages, read_gauges
+from orchestration.pages.charts import NARROW, WIDE, burn_down, use_by_day
+from orchestration.pages.figures import Rate
+from orchestration.pages.finance_page import build_finance_page, finance_figures
+from orchestration.pages.gauge_page import content_security_policy, gauge_page
+from orchestration.pages.names import WrongKey, page_name, session_secret
+from orchestration.pages.projection import pace_range, reached_on, unused
+from orchestration.pages.read_models import Gauge, State
+from orchestration.pages.slices import CustomerSlice, ForeignRow, customer_slices
+from orchestration.pages.words import amount, percent, plain, rate, rate_words
 from orchestration.settings import DBT_PROJECT_DIR, Settings
-from orchestration.summary import summarize
 
 
 class Page(HTMLParser):
@@ -401,7 +401,7 @@ def test_a_set_is_switched_whole_and_few_are_kept(tmp_path, monkeypatch):
     assert (first.pages, first.as_of, first.states) == (2, AS_OF, {"healthy": 1, "new": 1})
     standing = first.path.resolve()
     with monkeypatch.context() as patch:
-        patch.setattr("orchestration.gauges.build.gauge_page", lambda gauge: 1 / 0)
+        patch.setattr("orchestration.pages.build.gauge_page", lambda gauge: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             build_pages(here)
     assert first.path.resolve() == standing

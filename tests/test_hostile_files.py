@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from orchestration.landing import land_energy_prices, land_fx_rates, land_usage, usage
 from orchestration.settings import PROJECT_ROOT, Settings
-from orchestration.sources import FeedProblem, FolderSource
+from orchestration.sources.folder import FeedProblem, FolderSource
 
 DAY = date(2026, 1, 31)
 GOOD = {
@@ -133,7 +133,7 @@ import resource, sys
 from datetime import date
 from pathlib import Path
 from orchestration.landing import land_fx_rates, land_usage
-from orchestration.sources import FolderSource
+from orchestration.sources.folder import FolderSource
 feeds, landing = map(Path, sys.argv[1:3])
 if sys.argv[3] == "usage":
     delivery = land_usage(FolderSource(str(feeds)), date(2026, 1, 31), landing)

@@ -22,7 +22,7 @@ import resource, sys
 from pathlib import Path
 from benchmarks.flood import DAY
 from orchestration.landing import land_usage
-from orchestration.sources import FolderSource
+from orchestration.sources.folder import FolderSource
 feeds, landing = map(Path, sys.argv[1:])
 delivery = land_usage(FolderSource(str(feeds)), DAY, landing)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10

@@ -26,7 +26,7 @@ from orchestration.landing import (
     land_gpu_prices,
 )
 from orchestration.landing.lines import MAX_LINE_BYTES
-from orchestration.sources import FolderSource
+from orchestration.sources.folder import FolderSource
 
 
 @dataclass(frozen=True)

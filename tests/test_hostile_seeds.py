@@ -17,10 +17,10 @@ from hostile import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestration import seeds as seeds_module
 from orchestration.printable import printable
-from orchestration.seed_findings import Findings
-from orchestration.seeds import (
+from orchestration.seeds import staging as seeds_module
+from orchestration.seeds.findings import Findings
+from orchestration.seeds.staging import (
     MAX_CELL_CHARACTERS,
     MAX_FILE_BYTES,
     SeedContract,

@@ -22,10 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestration.landing import files, land_usage
-from orchestration.landing.engine import connect
 from orchestration.landing.events import EventParser, _Refused
 from orchestration.landing.lines import KEPT_BYTES, LINES, MAX_LINE_BYTES, Lines
-from orchestration.sources import FolderSource
+from orchestration.sources.folder import FolderSource
+from orchestration.store.duck import connect
 
 DAY = date(2026, 1, 31)
 GOOD = {

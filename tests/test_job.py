@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Books, DbtFailed, days, differences, run_job
 
-from orchestration.billing import NothingToBill
-from orchestration.publish import NotPublishable
+from orchestration.night.billing import NothingToBill
+from orchestration.publication.publish import NotPublishable
 from orchestration.settings import PROJECT_ROOT
 
 pytestmark = pytest.mark.job

@@ -18,7 +18,7 @@ from orchestration.landing import (
     land_fx_rates,
     land_gpu_prices,
 )
-from orchestration.sources import FolderSource
+from orchestration.sources.folder import FolderSource
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_shared = pytest.mark.skipif(

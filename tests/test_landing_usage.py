@@ -16,11 +16,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from orchestration.landing import files, land_usage, lines, prepare_landing, usage
-from orchestration.landing.engine import connect
 from orchestration.landing.events import EventParser
 from orchestration.landing.lines import LINES, Lines
 from orchestration.landing.preparation import RetypingFailed
-from orchestration.sources import FolderSource
+from orchestration.sources.folder import FolderSource
+from orchestration.store.duck import connect
 
 DAY = date(2026, 1, 31)
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -13,10 +13,10 @@ import fsspec
 import pytest
 from conftest import Books, days
 
-from orchestration.late import look
-from orchestration.plan import BilledState
+from orchestration.books.late import look
+from orchestration.books.plan import BilledState
 from orchestration.settings import Settings
-from orchestration.sources import FeedProblem, FolderSource, content_sha256
+from orchestration.sources.folder import FeedProblem, FolderSource, content_sha256
 
 LANDED = days("2026-01-05", "2026-01-07")
 MIDDLE = LANDED[1]

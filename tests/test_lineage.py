@@ -34,7 +34,7 @@ MARTS_READ_BY_INTERMEDIATES = {
 @pytest.fixture(scope="module")
 def models(location) -> Mapping[str, Any]:
     """The models of the manifest, by name."""
-    from orchestration.dbt import dbt_project
+    from orchestration.books.dbt_project import dbt_project
 
     manifest = json.loads(dbt_project.manifest_path.read_text(encoding="utf-8"))
     return {

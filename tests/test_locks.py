@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.delivery.published import DeliveryBusy, one_at_a_time
-from orchestration.locks import LockBusy, owners_lock
+from orchestration.books.warehouse import WriterBusy, writer_lock
+from orchestration.publication.current import DeliveryBusy, one_at_a_time
 from orchestration.settings import PROJECT_ROOT, Settings
-from orchestration.warehouse import WriterBusy, writer_lock
+from orchestration.store.locks import LockBusy, owners_lock
 
 NOBODY = 65534
 
@@ -96,7 +96,7 @@ def test_who_holds_the_lock_is_said(tmp_path):
             "-c",
             "import time\n"
             "from orchestration.settings import Settings\n"
-            "from orchestration.warehouse import writer_lock\n"
+            "from orchestration.books.warehouse import writer_lock\n"
             f"with writer_lock(Settings(data_dir={str(tmp_path)!r})):\n"
             "    print('held', flush=True); time.sleep(600)",
         ],

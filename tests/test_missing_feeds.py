@@ -29,7 +29,7 @@ from contracts import (
 
 from orchestration.landing import land_energy_prices
 from orchestration.settings import Settings
-from orchestration.sources import FolderSource
+from orchestration.sources.folder import FolderSource
 
 pytestmark = pytest.mark.job
 

@@ -12,8 +12,8 @@ import dagster as dg
 import pytest
 from conftest import run_job
 
-from orchestration.failures import FailedRun, failed_run
-from orchestration.notify import notify, without_secrets
+from orchestration.night.failures import FailedRun, failed_run
+from orchestration.night.notify import notify, without_secrets
 from orchestration.settings import Settings, SettingsError, load_settings
 
 RUN = FailedRun(

@@ -11,8 +11,8 @@ import pytest
 from test_publish import MARTS, change, complete
 from test_publish import settings as billed_settings  # noqa: F401  (a fixture)
 
-from orchestration.parts import Mart
-from orchestration.publish import publish
+from orchestration.publication.parts import Mart
+from orchestration.publication.publish import publish
 from orchestration.settings import Settings
 
 USAGE = Mart("usage", "Usage.", (), as_csv=True, published_by="day")

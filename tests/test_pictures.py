@@ -7,7 +7,7 @@ import base64
 import duckdb
 import pytest
 
-from orchestration.pictures import cost_trend, margin_waterfall
+from orchestration.pages.asset_pictures import cost_trend, margin_waterfall
 
 
 @pytest.fixture

@@ -22,14 +22,14 @@ import pyarrow.parquet as pq
 import pytest
 from postgres_server import postgres_server
 
-from orchestration.parts import Column, Mart
+from orchestration.publication.parts import Column, Mart
 from orchestration.settings import PROJECT_ROOT, Settings
 
 psycopg = pytest.importorskip("psycopg", reason='the extra "postgres" is not installed')
 
-from orchestration.postgres import NotLoaded  # noqa: E402
-from orchestration.postgres.contract import Contract, Reference  # noqa: E402
-from orchestration.postgres.load import Loaded, load  # noqa: E402
+from orchestration.publication.postgres import NotLoaded  # noqa: E402
+from orchestration.publication.postgres.contract import Contract, Reference  # noqa: E402
+from orchestration.publication.postgres.load import Loaded, load  # noqa: E402
 
 DAY = date(2026, 1, 31)
 HOSTILE = 'rate "cards"; drop table x --'

@@ -11,12 +11,12 @@ import pytest
 from receiver import action, misbehaving, publish
 from test_notify import Receiver
 
-from orchestration.connectors.addresses import is_on_this_machine
-from orchestration.connectors.session import PoliteSession
-from orchestration.delivery.actions import deliver_actions
-from orchestration.failures import FailedRun
-from orchestration.notify import notify
+from orchestration.addresses import is_on_this_machine
+from orchestration.night.failures import FailedRun
+from orchestration.night.notify import notify
+from orchestration.outbox.actions import deliver_actions
 from orchestration.settings import Settings
+from orchestration.sources.services.session import PoliteSession
 
 DAY = "2026-01-21"
 

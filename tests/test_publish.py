@@ -11,9 +11,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.parts import Column, Mart
-from orchestration.plan import BilledState
-from orchestration.publish import NotPublishable, marts_of, prepare_archive, publish
+from orchestration.books.plan import BilledState
+from orchestration.publication.parts import Column, Mart
+from orchestration.publication.publish import NotPublishable, marts_of, prepare_archive, publish
 from orchestration.settings import Settings
 from orchestration.store.tables import put_table
 
@@ -198,7 +198,7 @@ def publications(settings: Settings) -> list[str]:
 def test_a_clock_that_was_set_back_removes_nothing_that_is_newer(settings, monkeypatch, kept):
     settings = settings.apart(publications_kept=kept)
     monkeypatch.setattr(
-        "orchestration.publish.datetime",
+        "orchestration.publication.publish.datetime",
         Clock("2026-02-01T02:30:00", "2026-02-02T02:30:00", "2019-01-01T00:00:00"),
     )
     runs = []
@@ -226,7 +226,7 @@ def test_what_current_points_to_is_never_removed(settings, monkeypatch):
     """Also if something of a name that no release gives counts as newer."""
     (settings.published_dir / "publications" / "kept by hand-v999999").mkdir(parents=True)
     (settings.published_dir / "publications" / ".DS_Store").touch()
-    monkeypatch.setattr("orchestration.versions._place", lambda path: (-len(path.name), ""))
+    monkeypatch.setattr("orchestration.store.versions._place", lambda path: (-len(path.name), ""))
     settings = settings.apart(publications_kept=1)
     path = publish(settings, MARTS, "one").path
     assert (path / "marts.duckdb").exists()
@@ -235,7 +235,8 @@ def test_what_current_points_to_is_never_removed(settings, monkeypatch):
 def test_a_file_of_the_archive_is_never_replaced(settings, monkeypatch):
     """Not even if books are published anew from nothing, at the very same time."""
     monkeypatch.setattr(
-        "orchestration.publish.datetime", Clock("2026-02-01T02:30:00", "2026-02-01T02:30:00")
+        "orchestration.publication.publish.datetime",
+        Clock("2026-02-01T02:30:00", "2026-02-01T02:30:00"),
     )
     publish(settings, MARTS, "one")
     shutil.rmtree(settings.published_dir)
@@ -288,7 +289,7 @@ def test_what_a_final_invoice_rests_on_is_archived_with_it(settings):
 
 def test_energy_archived_before_a_crash_is_not_archived_again(settings, monkeypatch):
     """The lines are written last: what stands before them is found by the next publication."""
-    from orchestration import publish as module
+    from orchestration.publication import publish as module
 
     written = []
 

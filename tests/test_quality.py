@@ -20,24 +20,24 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Books, days
 
-from orchestration.billing import NothingToBill, billing_run
+from orchestration.books.plan import RunPlan, make_plan
+from orchestration.gates import verdicts
+from orchestration.gates.data_docs import markdown_table
+from orchestration.gates.gate import FeedKey
+from orchestration.gates.holds import hold
+from orchestration.gates.judge import judge
+from orchestration.gates.measures import AMOUNT, plain
+from orchestration.gates.needs import Wanted, read_wanted
+from orchestration.gates.price_profile import LANDED
+from orchestration.gates.suites import FEEDS, suite
+from orchestration.gates.verdicts import Verdict, judge_feeds, measure, refused
 from orchestration.landing.files import (
     SNAPSHOTS,
     landed_delivery,
     of_delivery,
     usage_part,
 )
-from orchestration.plan import RunPlan, make_plan
-from orchestration.quality import verdicts
-from orchestration.quality.data_docs import markdown_table
-from orchestration.quality.gate import FeedKey
-from orchestration.quality.holds import hold
-from orchestration.quality.judge import judge
-from orchestration.quality.measures import AMOUNT, plain
-from orchestration.quality.snapshots import LANDED
-from orchestration.quality.suites import FEEDS, suite
-from orchestration.quality.verdicts import Verdict, judge_feeds, measure, refused
-from orchestration.quality.wanted import Wanted, read_wanted
+from orchestration.night.billing import NothingToBill, billing_run
 from orchestration.settings import Settings
 
 DAY = date(2026, 1, 26)

@@ -18,7 +18,7 @@ from conftest import Books
 from postgres_server import postgres_server
 from readers import Totals
 
-from orchestration.documentation import NotDocumented, document
+from orchestration.books.documentation import NotDocumented, document
 from orchestration.settings import DBT_PROJECT_DIR, PROJECT_ROOT, Settings
 
 pytestmark = [pytest.mark.job, pytest.mark.slow]
@@ -196,8 +196,8 @@ def test_the_documentation_is_one_page_beside_the_data(books, manifest, tmp_path
 
 def test_postgres_says_the_same_with_its_keys_and_comments(books, manifest, totals):
     psycopg = pytest.importorskip("psycopg", reason='the extra "postgres" is not installed')
-    from orchestration.postgres.contract import contracts_of
-    from orchestration.postgres.load import load
+    from orchestration.publication.postgres.contract import contracts_of
+    from orchestration.publication.postgres.load import load
 
     with postgres_server() as url:
         with psycopg.connect(url, autocommit=True) as superuser:

@@ -22,33 +22,34 @@ import pytest
 from conftest import days
 
 from orchestration import landing
+from orchestration.books.warehouse import WriterBusy, writer_lock
 from orchestration.landing.files import usage_part
-from orchestration.replay import __main__ as command
-from orchestration.replay import apart, run
-from orchestration.replay.apart import (
+from orchestration.seeds.staging import SeedError
+from orchestration.settings import PROJECT_ROOT, Settings
+from orchestration.sources.folder import FolderSource
+from orchestration.store.files import put
+from orchestration.trial import __main__ as command
+from orchestration.trial import books_apart as apart
+from orchestration.trial import replay as run
+from orchestration.trial.books_apart import (
     NotBilled,
     land_feeds,
     landed_days,
     link_landed,
     settings_apart,
 )
-from orchestration.replay.compare import TABLES, Billed, compare, read_comparison
-from orchestration.replay.history import import_history
-from orchestration.replay.page import page
-from orchestration.replay.pictures import pictures
-from orchestration.replay.scenario import (
+from orchestration.trial.compare import TABLES, Billed, compare, read_comparison
+from orchestration.trial.comparison_page import page
+from orchestration.trial.comparison_pictures import pictures
+from orchestration.trial.history import import_history
+from orchestration.trial.scenario import (
     Scenario,
     ScenarioError,
     lay_over,
     plain_name,
     read_scenarios,
 )
-from orchestration.replay.texts import markdown
-from orchestration.seeds import SeedError
-from orchestration.settings import PROJECT_ROOT, Settings
-from orchestration.sources import FolderSource
-from orchestration.store.files import put
-from orchestration.warehouse import WriterBusy, writer_lock
+from orchestration.trial.texts import markdown
 
 SEEDS = PROJECT_ROOT / "seeds"
 FIRST, LAST = date(2026, 1, 5), date(2026, 1, 7)
@@ -566,8 +567,8 @@ def test_so_many_rows_are_shown_and_it_says_where_the_others_are(tmp_path, monke
     assert "`customer-14`" in text
     assert "`customer-15`" not in text
     assert "5 more in `customers.csv`." in text
-    monkeypatch.setattr("orchestration.replay.page.ROWS", 2)
-    monkeypatch.setattr("orchestration.replay.page.MOST", 19)
+    monkeypatch.setattr("orchestration.trial.comparison_page.ROWS", 2)
+    monkeypatch.setattr("orchestration.trial.comparison_page.MOST", 19)
     text = page(read_comparison(tmp_path / "out"), {})
     assert "<summary>17 more</summary>" in text
     assert "customer-18" in text
@@ -729,7 +730,7 @@ def test_a_window_with_a_gap_is_not_replayed(replayed, monkeypatch):
 
 def test_two_replays_of_one_scenario_do_not_meet(replayed, monkeypatch):
     settings, folder, _ = replayed
-    monkeypatch.setattr("orchestration.warehouse.PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("orchestration.books.warehouse.PATIENCE_SECONDS", 0)
     monkeypatch.setattr(run, "writer_lock", lambda settings: writer_lock(settings, patience=0))
     with (
         writer_lock(Settings(data_dir=settings.data_dir / "replays" / "dear")),

@@ -18,9 +18,9 @@ import duckdb
 import pytest
 from conftest import SHARED, Books, days
 
-from orchestration.replay.compare import read_comparison
-from orchestration.replay.run import replay
 from orchestration.settings import PROJECT_ROOT, Settings
+from orchestration.trial.compare import read_comparison
+from orchestration.trial.replay import replay
 
 pytestmark = [pytest.mark.job, pytest.mark.slow]
 
@@ -368,7 +368,7 @@ def test_history_is_billed_into_books_of_its_own(tmp_path, sample_feeds):
     data = tmp_path / "data"
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "orchestration.replay.history"),
+            *(sys.executable, "-m", "orchestration.trial.history"),
             *(str(history), "2026-01-05", "2026-01-06"),
         ],
         cwd=PROJECT_ROOT,

@@ -32,7 +32,7 @@ from hostile import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestration.seeds import BookDays, SeedError, check_seeds, seed_contracts
+from orchestration.seeds.staging import BookDays, SeedError, check_seeds, seed_contracts
 from orchestration.settings import PROJECT_ROOT
 
 OPEN, LAST = date(2026, 1, 20), date(2026, 2, 10)

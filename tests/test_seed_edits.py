@@ -28,19 +28,25 @@ from contracts import subscription as made_subscription
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestration.billing import billing_run
-from orchestration.people import people_problems
-from orchestration.plan import BilledState, RunPlan, make_plan
-from orchestration.seed_changes import Books as BilledBooks
-from orchestration.seed_changes import cycle_start
-from orchestration.seed_edits import (
+from orchestration.books.plan import BilledState, RunPlan, make_plan
+from orchestration.night.billing import billing_run
+from orchestration.seeds.changes import Books as BilledBooks
+from orchestration.seeds.changes import cycle_start
+from orchestration.seeds.edits import (
     SeedEdits,
     WaitingEdit,
     edits_of_closed_cycles,
     edits_since,
     still_waiting,
 )
-from orchestration.seeds import SeedError, canonical, check_seeds, earlier_seeds, seed_contracts
+from orchestration.seeds.people import people_problems
+from orchestration.seeds.staging import (
+    SeedError,
+    canonical,
+    check_seeds,
+    earlier_seeds,
+    seed_contracts,
+)
 from orchestration.settings import PROJECT_ROOT, Settings
 
 SEEDS = PROJECT_ROOT / "seeds"

@@ -23,9 +23,9 @@ from contracts import (
     write_seeds,
 )
 
-from orchestration.seed_changes import Books as BilledBooks
+from orchestration.night.summary import summarize
+from orchestration.seeds.changes import Books as BilledBooks
 from orchestration.settings import Settings
-from orchestration.summary import summarize
 
 LAST_BILLED, NEXT_NIGHT = date(2026, 2, 12), date(2026, 2, 13)
 ONE_DAY = timedelta(days=1)

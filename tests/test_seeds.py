@@ -8,9 +8,9 @@ from datetime import date, timedelta
 
 import pytest
 
-from orchestration.bill import main
-from orchestration.quality.wanted import needed_feeds
-from orchestration.seeds import BookDays, SeedError, check_seeds, stage_seeds
+from orchestration.gates.needs import needed_feeds
+from orchestration.night.bill import main
+from orchestration.seeds.staging import BookDays, SeedError, check_seeds, stage_seeds
 from orchestration.settings import PROJECT_ROOT
 
 ADJUSTMENTS = "adjustment_id,customer_id,posted_on,credits,amount,reason\n"

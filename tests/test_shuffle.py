@@ -10,8 +10,8 @@ from datetime import date
 import pytest
 from conftest import Books, days, differences
 
-from orchestration.billing import NothingToBill
-from orchestration.plan import BilledState
+from orchestration.books.plan import BilledState
+from orchestration.night.billing import NothingToBill
 from orchestration.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.job]

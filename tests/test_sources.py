@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestration.sources import FeedFile, FeedProblem, FolderSource, content_sha256
+from orchestration.sources.folder import FeedFile, FeedProblem, FolderSource, content_sha256
 
 DAY = date(2026, 1, 2)
 

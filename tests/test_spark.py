@@ -21,9 +21,9 @@ import pytest
 from conftest import Books, DbtFailed
 from spark_cluster import SparkCluster, spark_cluster, thrift_server
 
+from orchestration.books.warehouse import read_warehouse, start_anew
 from orchestration.sample import generate_sample
 from orchestration.settings import PROJECT_ROOT, Settings
-from orchestration.warehouse import read_warehouse, start_anew
 
 pytestmark = [pytest.mark.slow, pytest.mark.job]
 

@@ -48,7 +48,7 @@ from contracts import (
     write_seeds,
 )
 
-from orchestration.delivery.receipts import Outcome, action_receipts
+from orchestration.outbox.receipts import Outcome, action_receipts
 from orchestration.settings import Settings
 
 pytestmark = pytest.mark.job

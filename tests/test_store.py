@@ -15,19 +15,19 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from orchestration.connectors.cache import Cache, Interval
-from orchestration.gauges.names import page_name
-from orchestration.plan import BilledState, RunPlan, write_plan
-from orchestration.quality import verdicts
-from orchestration.quality.data_docs import write_data_docs
-from orchestration.quality.holds import hold
-from orchestration.quality.verdicts import Verdict
-from orchestration.seeds import stage_seeds
+from orchestration.books.plan import BilledState, RunPlan, write_plan
+from orchestration.gates import verdicts
+from orchestration.gates.data_docs import write_data_docs
+from orchestration.gates.holds import hold
+from orchestration.gates.verdicts import Verdict
+from orchestration.pages.names import page_name
+from orchestration.seeds.staging import stage_seeds
 from orchestration.settings import PROJECT_ROOT, Settings
+from orchestration.sources.services.cache import Cache, Interval
 from orchestration.store import files
 from orchestration.store.files import copy, put, put_first, put_text, remove
 from orchestration.store.tables import put_table, write_table
-from orchestration.versions import new_version
+from orchestration.store.versions import new_version
 
 DAY = date(2026, 1, 5)
 TABLE = pa.table({"a": [1, 2]})

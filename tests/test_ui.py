@@ -16,8 +16,8 @@ from starlette.types import Message, Receive, Scope, Send
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from orchestration import ui as ui_module
-from orchestration.front import Front
+from orchestration.ui import server as ui_module
+from orchestration.ui.front import Front
 
 LIMIT = 'mutation { setConcurrencyLimit(concurrencyKey: "k", limit: %d) }'
 SUBSCRIPTION = "subscription { locationStateChangeEvents { event { message } } }"

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 from usagebox_engine import event
 
-from orchestration.landing.engine import connect
 from orchestration.landing.events import EventParser
 from orchestration.landing.lines import LINES, Lines
-from orchestration.usagebox.events import feed_row, order_in_delivery
+from orchestration.sources.usagebox.rows import feed_row, order_in_delivery
+from orchestration.store.duck import connect
 
 DAY = date(2026, 1, 31)
 TS, INGESTED = "2026-01-30T10:00:00.250Z", "2026-01-31T02:00:00Z"

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 from usagebox_engine import MeteringEngine, event, serving
 
+from orchestration.gates import reconciliation
 from orchestration.landing import files, land_usage, prepare_landing
 from orchestration.settings import Settings
-from orchestration.sources import FolderSource
+from orchestration.sources.folder import FolderSource
+from orchestration.sources.usagebox.client import Tally, asking
+from orchestration.sources.usagebox.rows import counted, feed_row
+from orchestration.sources.usagebox.source import UsageBoxSource
 from orchestration.store.tables import write_table
-from orchestration.usagebox import reconciliation
-from orchestration.usagebox.engine import Tally, asking
-from orchestration.usagebox.events import counted, feed_row
-from orchestration.usagebox.source import UsageBoxSource
 
 FIRST, SECOND = date(2026, 1, 7), date(2026, 1, 8)
 NOW = datetime(2026, 1, 20, 2, 30, tzinfo=UTC)

@@ -20,15 +20,15 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from usagebox_engine import MeteringEngine, event, milliseconds, serving
 
-from orchestration.connectors import session
 from orchestration.landing import land_usage, prepare_landing
 from orchestration.settings import PROJECT_ROOT, SettingsError, load_settings
-from orchestration.sources import FeedProblem, FolderSource, FoundUsage
-from orchestration.usagebox.address import engine_address, folder_name
-from orchestration.usagebox.engine import asking
-from orchestration.usagebox.events import feed_row
-from orchestration.usagebox.seen import Seen
-from orchestration.usagebox.source import UsageBoxSource, hours_of, usage_source
+from orchestration.sources.folder import FeedProblem, FolderSource, FoundUsage
+from orchestration.sources.services import session
+from orchestration.sources.usagebox.address import engine_address, folder_name
+from orchestration.sources.usagebox.client import asking
+from orchestration.sources.usagebox.rows import feed_row
+from orchestration.sources.usagebox.seen import Seen
+from orchestration.sources.usagebox.source import UsageBoxSource, hours_of, usage_source
 
 DAY = date(2026, 1, 8)
 NOW = datetime(2026, 1, 20, 2, 30, tzinfo=UTC)

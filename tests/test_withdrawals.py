@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestration.books.plan import BilledState, _basis, make_plan
 from orchestration.landing import files, land_usage, prepare_landing, withdrawals
 from orchestration.landing.__main__ import main
-from orchestration.plan import BilledState, _basis, make_plan
 from orchestration.settings import Settings
-from orchestration.sources import FolderSource
+from orchestration.sources.folder import FolderSource
 
 DAY = date(2026, 1, 7)
 LATER = DAY + timedelta(days=1)

@@ -1,7 +1,7 @@
 {#-
     How a seed is read, said in full. Left to guess, DuckDB takes a single quote at the start of an id
     for the quotes of the file, and swallows what follows, rows and all. The staged seeds are written
-    by orchestration/seeds.py, always in this one way. Spark reads the same file by the same rules:
+    by orchestration/seeds/staging.py, always in this one way. Spark reads the same file by the same rules:
     dbt-spark would put every value into an INSERT, by its own idea of quotes and numbers.
 -#}
 {% macro duckdb__load_csv_rows(model, agate_table) %}

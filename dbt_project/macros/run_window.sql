@@ -1,6 +1,6 @@
 {#
     What this run has to do. The job writes a run plan beside the landed feeds before it starts dbt
-    (orchestration/plan.py): one row of settings and the usage days to rebuild. Models read it from
+    (orchestration/books/plan.py): one row of settings and the usage days to rebuild. Models read it from
     there, never from variables that change with the day (they would void dbt's partial parsing)
     and never from the clock.
 #}

@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DbtCliResource
 
-from orchestration.dbt import dbt_project
-from orchestration.progress import progress
+from orchestration.books.dbt_project import dbt_project
+from orchestration.night.progress import progress
 from orchestration.settings import BOUND_DBT
 
 # dbt would write its manifest twice and its log as JSON; what it compiled, ran and said stays.

@@ -5,12 +5,12 @@ from datetime import date
 
 import dagster as dg
 
-from orchestration.dbt import settings
+from orchestration.books.dbt_project import settings
+from orchestration.books.late import look
 from orchestration.defs.schedules import nightly
-from orchestration.failures import failed_run
-from orchestration.late import look
-from orchestration.notify import notify
-from orchestration.sources import FeedProblem, FolderSource
+from orchestration.night.failures import failed_run
+from orchestration.night.notify import notify
+from orchestration.sources.folder import FeedProblem, FolderSource
 
 _TELLING = {
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,

@@ -10,7 +10,7 @@ bursts, overage, energy, dedicated clusters, used credits, or credits that moved
 ledger, the usage and the events, which all share.
 """
 
-from orchestration.explain.books import NothingToExplain
+from orchestration.explain.books_read import NothingToExplain
 from orchestration.explain.explanation import Explanation, explain, explain_line
 
 __all__ = ["Explanation", "NothingToExplain", "explain", "explain_line"]

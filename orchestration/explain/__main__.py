@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 
-from orchestration.explain.books import NothingToExplain
+from orchestration.explain.books_read import NothingToExplain
 from orchestration.explain.explanation import EVENTS_SHOWN, ROWS_SHOWN, explain
 from orchestration.settings import SettingsError, load_settings
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from fractions import Fraction
 
-from orchestration.explain.books import Gone, tier_prices
+from orchestration.explain.books_read import Gone, tier_prices
 from orchestration.explain.exact import ZERO, Row, rounded, shown, sum_of
 from orchestration.explain.ledger import follow_days
+from orchestration.explain.rated_minutes import posted_on, print_usage
 from orchestration.explain.trace import Trace
-from orchestration.explain.usage import posted_on, print_usage
 
 
 def burst_surcharge(trace: Trace) -> list[Row]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from orchestration.explain.exact import ZERO, Row, many, rounded, shown, sum_of
 from orchestration.explain.ledger import follow_days
+from orchestration.explain.rated_minutes import parts_of_days, print_usage, rows_of
 from orchestration.explain.trace import Trace
 from orchestration.explain.transfers import transferred
-from orchestration.explain.usage import parts_of_days, print_usage, rows_of
 
 
 def credit_usage(trace: Trace) -> list[Row]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from fractions import Fraction
 
-from orchestration.explain.books import VALID
+from orchestration.explain.books_read import VALID
 from orchestration.explain.exact import ZERO, Row, many, rounded, shown, sum_of
+from orchestration.explain.rated_minutes import print_usage, rows_of
 from orchestration.explain.trace import Trace
-from orchestration.explain.usage import print_usage, rows_of
 
 
 def dedicated_cluster(trace: Trace) -> list[Row]:

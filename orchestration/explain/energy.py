@@ -6,10 +6,10 @@ import glob
 from collections.abc import Iterator
 from fractions import Fraction
 
-from orchestration.explain.books import VALID, Gone
+from orchestration.explain.books_read import VALID, Gone
 from orchestration.explain.exact import ZERO, Row, many, rounded, shown, sum_of
+from orchestration.explain.rated_minutes import name_of, print_usage, rows_of
 from orchestration.explain.trace import Trace
-from orchestration.explain.usage import name_of, print_usage, rows_of
 
 # What tells a row of closed energy: among it its minutes, since one that was cured since counts as it is.
 _CLOSED_KEY = (

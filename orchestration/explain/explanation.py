@@ -7,18 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from orchestration.explain.books import Books, Gone, NothingToExplain, open_books
+from orchestration.explain.books_read import Books, Gone, NothingToExplain, open_books
 from orchestration.explain.burst import burst_surcharge
 from orchestration.explain.credit_usage import credit_usage
 from orchestration.explain.dedicated import dedicated_cluster
+from orchestration.explain.delivered_events import follow_events
 from orchestration.explain.energy import energy_surcharge
-from orchestration.explain.events import follow_events
 from orchestration.explain.exact import Row, shown
 from orchestration.explain.moves import adjustment, expiry, rollover
 from orchestration.explain.overage import overage
 from orchestration.explain.packs import auto_purchase, order
-from orchestration.explain.page import FAILED, Page
-from orchestration.explain.plan import plan
+from orchestration.explain.plan_fee import plan
+from orchestration.explain.printout import FAILED, Page
 from orchestration.explain.trace import Trace
 from orchestration.printable import printable
 from orchestration.settings import Settings

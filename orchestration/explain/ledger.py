@@ -8,9 +8,9 @@ from datetime import date
 from fractions import Fraction
 
 from orchestration.explain.exact import Row, many, shown, sum_of
+from orchestration.explain.rated_minutes import parts_of_days, posted_on, print_usage
 from orchestration.explain.trace import Trace
 from orchestration.explain.transfers import of_grants, print_transfers, transferred
-from orchestration.explain.usage import parts_of_days, posted_on, print_usage
 
 
 def follow_grants(

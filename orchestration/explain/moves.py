@@ -6,7 +6,7 @@ from collections import defaultdict
 from datetime import timedelta
 from fractions import Fraction
 
-from orchestration.explain.books import Gone
+from orchestration.explain.books_read import Gone
 from orchestration.explain.exact import ZERO, Row, rounded, shown, sum_of
 from orchestration.explain.ledger import follow_grants
 from orchestration.explain.trace import Trace

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from orchestration.explain.books import Gone, tier_prices
+from orchestration.explain.books_read import Gone, tier_prices
 from orchestration.explain.exact import ZERO, Row, many, rounded, shown, sum_of
 from orchestration.explain.ledger import compare_days
+from orchestration.explain.rated_minutes import parts_of_days, posted_on, print_usage
 from orchestration.explain.trace import Trace
 from orchestration.explain.transfers import print_transfers, transferred
-from orchestration.explain.usage import parts_of_days, posted_on, print_usage
 
 
 def overage(trace: Trace) -> list[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from orchestration.explain.books import Gone
+from orchestration.explain.books_read import Gone
 from orchestration.explain.exact import ZERO, Row, many, rounded, shown, sum_of
 from orchestration.explain.ledger import follow_grants
 from orchestration.explain.trace import Trace

@@ -6,9 +6,9 @@ from datetime import date
 from fractions import Fraction
 from typing import Any
 
-from orchestration.explain.books import Books, Gone, tier_prices
+from orchestration.explain.books_read import Books, Gone, tier_prices
 from orchestration.explain.exact import ZERO, Row, many, rounded, shown
-from orchestration.explain.page import Page
+from orchestration.explain.printout import Page
 
 
 class Trace:

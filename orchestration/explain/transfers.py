@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import date
 
-from orchestration.explain.books import Gone
+from orchestration.explain.books_read import Gone
 from orchestration.explain.exact import Row, sum_of
 from orchestration.explain.trace import Trace
 

@@ -10,10 +10,10 @@ import argparse
 import sys
 from datetime import date
 
-from orchestration.forget import NotForgotten, forget
+from orchestration.books.forget import NotForgotten, forget
+from orchestration.books.warehouse import WriterBusy, writer_lock
 from orchestration.landing import withdrawals
 from orchestration.settings import Settings, SettingsError, load_settings
-from orchestration.warehouse import WriterBusy, writer_lock
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchestration.printable import printable
-from orchestration.sources import FeedProblem
+from orchestration.sources.folder import FeedProblem
 from orchestration.store.files import put
 from orchestration.store.tables import put_table, write_table
 

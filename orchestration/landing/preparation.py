@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestration.landing import files
-from orchestration.landing.engine import connect
 from orchestration.landing.events import EventParser
 from orchestration.landing.lines import LINES, Lines
+from orchestration.store.duck import connect
 from orchestration.store.files import put, put_text
 from orchestration.store.tables import TableWriter, write_table
 

@@ -20,11 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchestration.landing import files
-from orchestration.landing.engine import connect
 from orchestration.landing.files import Delivery, of_delivery
 from orchestration.landing.foreign import not_this_csv
 from orchestration.landing.lines import MAX_LINE_BYTES, Lines, read_lines, readable
-from orchestration.sources import (
+from orchestration.sources.folder import (
     MAX_UNPACKED_BYTES,
     UNDATED_FILES,
     FeedFile,
@@ -34,6 +33,7 @@ from orchestration.sources import (
     UndatedFeed,
     content_sha256,
 )
+from orchestration.store.duck import connect
 from orchestration.store.files import put, remove
 from orchestration.store.tables import TableWriter, write_table
 

@@ -23,12 +23,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestration.landing import files, withdrawals
-from orchestration.landing.engine import connect
 from orchestration.landing.events import NOT_ALONE, EventParser
 from orchestration.landing.files import Delivery, of_delivery, usage_part
 from orchestration.landing.foreign import not_json_lines
 from orchestration.landing.lines import MAX_LINE_BYTES, Lines, read_lines
-from orchestration.sources import (
+from orchestration.sources.folder import (
     MAX_UNPACKED_BYTES,
     DeliveredStream,
     FeedFile,
@@ -36,6 +35,7 @@ from orchestration.sources import (
     Source,
     content_sha256,
 )
+from orchestration.store.duck import connect
 from orchestration.store.files import put, remove
 from orchestration.store.tables import TableWriter, write_table
 

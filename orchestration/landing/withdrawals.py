@@ -19,9 +19,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from orchestration.landing import files
-from orchestration.landing.engine import connect
 from orchestration.landing.files import of_delivery
-from orchestration.sources import FeedProblem
+from orchestration.sources.folder import FeedProblem
+from orchestration.store.duck import connect
 from orchestration.store.files import flush, make_folder, remove
 from orchestration.store.tables import put_table
 

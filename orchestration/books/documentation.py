@@ -1,0 +1,78 @@
+"""``python -m orchestration.books.documentation``: the project's documentation as one page beside the data.
+
+Every table and column with its meaning, its SQL, its tests, where it comes from and who reads it;
+it opens from the file, without a server. Made on demand: it changes with the project, not with the
+night.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from orchestration.books.warehouse import WriterBusy, writer_lock
+from orchestration.seeds.staging import SeedError, stage_seeds
+from orchestration.settings import (
+    BOUND_DBT,
+    DBT_PROJECT_DIR,
+    Settings,
+    SettingsError,
+    load_settings,
+)
+from orchestration.store.files import copy
+
+
+class NotDocumented(RuntimeError):
+    """The page was not made, and one from before stays; the message says why."""
+
+
+def main() -> int:
+    """Make the page and say where it is."""
+    try:
+        page = document(load_settings())
+    except (NotDocumented, SeedError, SettingsError, WriterBusy) as problem:
+        print(f"No documentation was made. {problem}", file=sys.stderr)
+        return 1
+    print(f"Documentation: {page}")
+    return 0
+
+
+def document(settings: Settings) -> Path:
+    """Make ``published/docs/index.html`` from the project and the warehouse, in one step.
+
+    Raises:
+        NotDocumented: nothing is billed yet, or dbt failed.
+        SeedError: the seeds break their contract.
+        WriterBusy: another run holds the warehouse.
+    """
+    if not settings.built_warehouse.exists():
+        raise NotDocumented("Nothing is billed yet, so no table has columns: bill a day first")
+    # A place of its own: what Dagster reads in the usual one stays as it was billed.
+    target = settings.data_dir / "dbt" / "docs"
+    with writer_lock(settings):
+        stage_seeds(settings.seeds_dir, settings.staged_seeds_dir)
+        done = subprocess.run(
+            [
+                *(sys.executable, str(BOUND_DBT), "--quiet", "docs", "generate", "--static"),
+                *(f"--project-dir={DBT_PROJECT_DIR}", f"--profiles-dir={DBT_PROJECT_DIR}"),
+            ],
+            env={**os.environ, **settings.dbt_environment(), "DBT_TARGET_PATH": str(target)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines() or ["it did not say why"]
+        raise NotDocumented(
+            f"dbt failed: {said[-1]} (more in {settings.data_dir}/dbt/logs/dbt.log)"
+        )
+    page = settings.published_dir / "docs" / "index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    copy(target / "static_index.html", page)
+    return page
+
+
+if __name__ == "__main__":
+    sys.exit(main())

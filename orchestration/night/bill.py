@@ -1,0 +1,114 @@
+"""``python -m orchestration.night.bill FROM TO``: land, bill, check and publish delivery days, in one run.
+
+The same job that runs at night, without a server. Exit code 0 only when it published.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+from contextlib import redirect_stdout
+from datetime import date
+
+from orchestration.books.late import landed_days
+from orchestration.night.failures import FailedRun, failed_run, published_by
+from orchestration.night.instance import use_instance
+from orchestration.night.notify import notify
+from orchestration.printable import printable_lines
+from orchestration.seeds.staging import BookDays, SeedError, check_seeds
+from orchestration.settings import Settings, SettingsError, load_settings, without_credentials
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the nightly job over a range of delivery days, both included."""
+    parser = argparse.ArgumentParser(prog="make bill", description=__doc__)
+    parser.add_argument("first", type=date.fromisoformat, metavar="FROM")
+    parser.add_argument("last", type=date.fromisoformat, metavar="TO")
+    asked = parser.parse_args(arguments)
+    if asked.last < asked.first:
+        parser.error(f"TO={asked.last} lies before FROM={asked.first}")
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        _complain(f"Nothing was billed. {error}")
+        return 2
+    before = published_by(settings.published_dir)
+    try:
+        check_seeds(settings.seeds_dir, _book_days(settings, asked.first, asked.last))
+        use_instance(settings)
+        return _bill(settings, asked.first, asked.last)
+    except Exception as error:
+        is_known = isinstance(error, SeedError)
+        problem = str(error) if is_known else f"{type(error).__name__}: {error}"
+        after = published_by(settings.published_dir)
+        run = FailedRun(
+            "none",
+            asked.first.isoformat(),
+            asked.last.isoformat(),
+            (problem,),
+            has_published=None if None in (before, after) else before != after,
+        )
+        if is_known:
+            _complain(f"Nothing was billed. {error}")
+        notify(settings, run, log=_complain, warn=_complain)
+        if not is_known:
+            raise
+        return 2
+
+
+def _book_days(settings: Settings, first: date, last: date) -> BookDays:
+    """The days that the books will cover, before anything of them is landed."""
+    days = [first, last, *landed_days(settings.landing_dir)]
+    return BookDays(settings.books_open_on or min(days), max(days))
+
+
+def _complain(text: str) -> None:
+    print(printable_lines(text), file=sys.stderr)
+
+
+def _bill(settings: Settings, first: date, last: date) -> int:
+    # What is imported lives until the process ends, so looking for garbage hardly finds any.
+    gc.set_threshold(50_000)
+    # Imported late: the settings and seeds are checked before seconds go into importing Dagster.
+    import dagster as dg
+
+    from orchestration.definitions import defs
+    from orchestration.night.summary import summarize
+
+    job = defs().resolve_job_def("nightly")
+    range_tags = {
+        "dagster/asset_partition_range_start": first.isoformat(),
+        "dagster/asset_partition_range_end": last.isoformat(),
+    }
+    source = without_credentials(settings.feeds_url)
+    if settings.usage_url:
+        source += f", usage from {settings.usage_url}"
+    print(f"Billing deliveries {first} to {last} from {source}", flush=True)
+    settings.console_log.parent.mkdir(parents=True, exist_ok=True)
+    # A run from here keeps no history: thousands of events would take longer than the billing.
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        settings.console_log.open("w", encoding="utf-8") as log,
+        redirect_stdout(log),
+    ):
+        result = job.execute_in_process(
+            run_config={"loggers": {"console": {}}},
+            instance=instance,
+            tags=range_tags,
+            raise_on_error=False,
+        )
+    if not result.success:
+        run = failed_run(result.run_id, range_tags, result.all_events, settings.published_dir)
+        _complain(f"\n{run.outcome}")
+        for problem in run.problems:
+            _complain(f"  - {problem}")
+        _complain(f"What dbt said is in {settings.console_log}")
+        notify(settings, run, log=_complain, warn=_complain)
+        return 1
+    print(summarize(settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What was billed, published: whole, in order, and in PostgreSQL as well."""

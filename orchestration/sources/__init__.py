@@ -1,0 +1,1 @@
+"""Where feeds come from: folders and object stores, services on the internet, UsageBox engines."""

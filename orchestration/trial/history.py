@@ -1,0 +1,146 @@
+"""``python -m orchestration.trial.history HISTORY FROM TO``: bill existing usage files on trial.
+
+To start with: usage that was metered before this warehouse existed is billed with today's seeds
+into books of its own, ``$DATA_DIR/staging/<name of HISTORY>``, and what the seeds do not know yet
+is listed. The real books are not touched. Exit code 1 if it could not be billed, 2 if something
+asked for is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from datetime import date
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from orchestration.books.warehouse import WriterBusy, writer_lock
+from orchestration.night.billing import NothingToBill
+from orchestration.night.summary import summarize
+from orchestration.pages.words import amount
+from orchestration.printable import printable
+from orchestration.publication.publish import NotPublishable
+from orchestration.seeds.staging import SeedError
+from orchestration.settings import Settings, SettingsError, load_settings
+from orchestration.sources.folder import FeedProblem, FolderSource
+from orchestration.trial.books_apart import (
+    NotBilled,
+    bill_apart,
+    days_of,
+    land_feeds,
+    settings_apart,
+    waiting,
+)
+from orchestration.trial.scenario import ScenarioError, plain_name
+
+_ROWS = 20
+
+
+def import_history(settings: Settings, history: str, first: date, last: date) -> Settings:
+    """Land and bill delivery days of a folder of feeds into books of their own.
+
+    Args:
+        settings: of the real books. Feeds that the folder has no file of (prices, say) come from
+            where they say.
+        history: a folder, or any URL that fsspec opens, with ``usage/usage_<day>`` in it.
+        first, last: the delivery days, both included. The books open on the first.
+
+    Returns:
+        The settings of the books that were made; an earlier import of this name is gone.
+
+    Raises:
+        ScenarioError: the folder's name cannot name books, or it lies within the books.
+        NotBilled, NothingToBill, NotPublishable: nothing was billed; the message says why.
+    """
+    staging = settings.data_dir / "staging"
+    books = settings_apart(settings, staging / plain_name(history), first, usage_url="")
+    _refuse_books_as_history(settings, books, history)
+    with writer_lock(settings.apart(data_dir=staging)):
+        shutil.rmtree(books.data_dir, ignore_errors=True)
+        land_feeds(books, days_of(first, last), instead=FolderSource(history))
+        bill_apart(books, first, last, f"import of {first} to {last}")
+    return books
+
+
+def _refuse_books_as_history(settings: Settings, books: Settings, history: str) -> None:
+    """An import begins by removing the books of its name: not what it is about to read.
+
+    Raises:
+        ScenarioError: names the folder that is in the way.
+    """
+    if books.data_dir.is_symlink():
+        raise ScenarioError(
+            f"{books.data_dir} is a link, and an import writes books only where it says: remove it"
+        )
+    try:
+        files, place = fsspec.core.url_to_fs(history)
+    except (ValueError, ImportError, OSError):
+        # Whoever reads it says what is wrong with it.
+        return
+    if not isinstance(files, LocalFileSystem):
+        return
+    folder = Path(os.path.realpath(place))
+    for own in (settings.data_dir, books.data_dir):
+        if folder.is_relative_to(os.path.realpath(own)):
+            raise ScenarioError(
+                f"HISTORY={history} lies in {own}, where the job keeps its own books, and an import "
+                "replaces what is there: put the files into a folder of their own"
+            )
+
+
+def unmapped(settings: Settings) -> list[str]:
+    """Say which usage of books apart waits for a seed edit, the most GPU minutes first."""
+    rows = waiting(settings).sort_by([("gpu_minutes", "descending")]).to_pylist()
+    if not rows:
+        return ["Everything that can be billed is mapped: no row waits for a seed."]
+    lines = ["Usage that waits for a seed edit"]
+    for row in rows[:_ROWS]:
+        kind = row["gpu_type"] or "(no GPU type)"
+        lines.append(
+            f"  {row['reason']:<22} {amount(row['gpu_minutes'], 0):>12} GPU minutes in "
+            f"{row['rows']:>8,} rows  {printable(row['customer_id'])}, {printable(row['cluster'])}, "
+            f"{printable(kind)}, {printable(row['model_family'])}"
+        )
+    if len(rows) > _ROWS:
+        lines.append(f"  and {len(rows) - _ROWS:,} more kinds of it, see rejected_rows")
+    return lines
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Import history and say what it would have billed."""
+    parser = argparse.ArgumentParser(prog="make import", description=__doc__)
+    parser.add_argument("history", metavar="HISTORY", help="folder or URL of feeds")
+    parser.add_argument("first", type=date.fromisoformat, metavar="FROM")
+    parser.add_argument("last", type=date.fromisoformat, metavar="TO")
+    asked = parser.parse_args(arguments)
+    if asked.last < asked.first:
+        parser.error(f"TO={asked.last} lies before FROM={asked.first}")
+    history = asked.history
+    if "://" not in history:
+        history = str(Path(history).expanduser().resolve())
+    try:
+        books = import_history(load_settings(), history, asked.first, asked.last)
+    except (SettingsError, SeedError, ScenarioError) as error:
+        print(f"Nothing was imported. {error}", file=sys.stderr)
+        return 2
+    except (NotBilled, NothingToBill, NotPublishable, FeedProblem, WriterBusy) as error:
+        print(f"Nothing was imported. {error}", file=sys.stderr)
+        return 1
+    print(summarize(books))
+    print("", *unmapped(books), sep="\n")
+    print(
+        "",
+        "To try another catalog on it",
+        f"  DATA_DIR={books.data_dir} make replay SCENARIO=<folder> FROM={asked.first} "
+        f"TO={asked.last}",
+        sep="\n",
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

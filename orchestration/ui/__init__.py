@@ -1,0 +1,1 @@
+"""Dagster's UI on this machine's own address, and the front before it."""
