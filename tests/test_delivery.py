@@ -26,7 +26,7 @@ from receiver import Misbehaving, action, in_turn, misbehaving, publish
 from orchestration.outbox import receipts as receipts_module
 from orchestration.outbox.__main__ import main
 from orchestration.outbox.actions import deliver_actions, settle
-from orchestration.outbox.due import State
+from orchestration.outbox.due import SendState
 from orchestration.outbox.receipts import DamagedJournal, Journal, Outcome, action_receipts
 from orchestration.outbox.report import Report
 from orchestration.outbox.sender import Receiver
@@ -158,9 +158,9 @@ def test_a_failing_action_keeps_back_its_own_customer_only(
         OTHER["action_id"]: "sent",
     }
     assert [entry.state for entry in report.entries] == ["refused", "waits", "sent"]
-    refused = report.of(State.REFUSED)[0]
+    refused = report.of(SendState.REFUSED)[0]
     assert refused.reason == "status 422: no such customer *** "
-    assert "before it" in report.of(State.WAITS)[0].reason
+    assert "before it" in report.of(SendState.WAITS)[0].reason
     assert len(api.asked) == 2
 
     api.behave = lambda key, turn: 200
@@ -177,13 +177,13 @@ def test_a_receiver_that_answers_nobody_is_left_alone(tmp_path: Path, api: Misbe
     report = night(on)
     tried = {asked.headers["idempotency-key"] for asked in api.asked}
     assert 8 <= len(tried) <= 16
-    assert report.counts == {State.UNANSWERED: len(tried), State.WAITS: 40 - len(tried)}
-    assert all("in this run" in entry.reason for entry in report.of(State.WAITS))
+    assert report.counts == {SendState.UNANSWERED: len(tried), SendState.WAITS: 40 - len(tried)}
+    assert all("in this run" in entry.reason for entry in report.of(SendState.WAITS))
     api.asked.clear()
     api.behave = lambda key, turn: 503 if key in tried else 200
     report = night(on)
-    assert report.counts[State.SENT] == 40 - len(tried)
-    assert {entry.id for entry in report.of(State.UNANSWERED, State.WAITS)} == tried
+    assert report.counts[SendState.SENT] == 40 - len(tried)
+    assert {entry.id for entry in report.of(SendState.UNANSWERED, SendState.WAITS)} == tried
 
 
 @pytest.mark.parametrize("status", [401, 410, 302])
@@ -197,15 +197,15 @@ def test_a_receiver_that_wants_nothing_is_not_asked_again(
     report = night(switched_on(tmp_path, api))
     assert len(api.asked) <= 16
     assert {asked.path for asked in api.asked} == {"/v1/policy-actions"}
-    assert report.counts[State.REFUSED] == len(api.asked)
-    assert report.counts[State.WAITS] == 40 - len(api.asked)
+    assert report.counts[SendState.REFUSED] == len(api.asked)
+    assert report.counts[SendState.WAITS] == 40 - len(api.asked)
 
 
 def test_a_run_ends_when_its_time_is_up(tmp_path: Path, api: Misbehaving, monkeypatch) -> None:
     monkeypatch.setattr("orchestration.outbox.sender.RUN_SECONDS", 0)
     publish(tmp_path, DAY, actions=[CAP])
     report = night(switched_on(tmp_path, api))
-    assert (report.counts, api.asked) == ({State.WAITS: 1}, [])
+    assert (report.counts, api.asked) == ({SendState.WAITS: 1}, [])
     assert "no time left" in report.entries[0].reason
 
 
@@ -336,7 +336,7 @@ def test_every_action_arrives_once_and_in_order_whatever_happens(
                 report = night(on)
             except KeyboardInterrupt:
                 continue
-            if set(report.counts) <= {State.SENT}:
+            if set(report.counts) <= {SendState.SENT}:
                 break
     assert sorted(api.acted) == sorted(a["action_id"] for a in actions)
     for customer in CUSTOMERS:
@@ -351,7 +351,7 @@ def test_a_dry_run_shows_the_requests_and_sends_none(tmp_path: Path, api: Misbeh
     publish(tmp_path, "2026-01-23", actions=[CAP, UNCAP, OTHER])
     report = deliver_actions(off)
     assert api.asked == []
-    assert report.counts == {State.WOULD_BE_SENT: 3}
+    assert report.counts == {SendState.WOULD_BE_SENT: 3}
     assert not (off.archive_dir / "policy_actions_began.json").exists()
     listed = json.loads((off.delivery_dir / "policy_actions.json").read_text("utf-8"))
     assert listed["delivery"] == "dry run, nothing is sent"
@@ -412,7 +412,7 @@ def test_a_superseded_action_is_shown_until_a_person_settles_it(
     moved = action("moved", "cap_usage", "2026-01-20")
     publish(tmp_path, "2026-01-22", actions=[*gone, moved], capped=["moved"])
     report = night(on)
-    reasons = {entry.customer_id: entry.reason for entry in report.of(State.SUPERSEDED)}
+    reasons = {entry.customer_id: entry.reason for entry in report.of(SendState.SUPERSEDED)}
     assert reasons == {
         "cause gone": "the usage API was told last that cause gone is capped, the books say not "
         "capped: see to it there, then settle this action",
@@ -421,7 +421,7 @@ def test_a_superseded_action_is_shown_until_a_person_settles_it(
         "told": "the customer was told of a depletion that the books no longer show",
     }
     # Its place was taken by a cap of another day; that one is sent.
-    assert [entry.id for entry in report.of(State.SENT)] == [moved["action_id"]]
+    assert [entry.id for entry in report.of(SendState.SENT)] == [moved["action_id"]]
 
     for name, value in {"DATA_DIR": tmp_path, "SEEDS_DIR": tmp_path}.items():
         monkeypatch.setenv(name, str(value))
@@ -445,7 +445,7 @@ def test_an_unanswered_cap_without_cause_is_not_sent_again(
     api.asked.clear()
     for capped, by_books in ([], "not capped"), (["a"], "capped"):
         publish(tmp_path, DAY, actions=[{**CAP, "is_superseded": True}], capped=capped)
-        [entry] = night(on).of(State.SUPERSEDED)
+        [entry] = night(on).of(SendState.SUPERSEDED)
         assert entry.reason == (
             "the usage API was told last (or not: it did not answer) that a is capped, "
             f"the books say {by_books}: see to it there, then settle this action"

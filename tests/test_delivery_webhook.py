@@ -17,7 +17,7 @@ from openapi_schema_validator import OAS31Validator
 from receiver import Misbehaving, alert, misbehaving, publish
 
 from orchestration.outbox.alerts import deliver_alerts, sign
-from orchestration.outbox.due import State
+from orchestration.outbox.due import SendState
 from orchestration.outbox.report import Mode, Report
 from orchestration.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
 
@@ -143,13 +143,13 @@ def test_each_receiver_gets_every_alert_whatever_the_other_does(
     chat.behave = lambda key, turn: "act hang" if turn == 1 else 503
     report = night(both, timeout=0.2)
     assert sorted(portal.acted) == [a["alert_id"] for a in alerts]
-    assert report.counts[State.SENT] == 20
-    late = report.of(State.UNANSWERED, State.WAITS)
+    assert report.counts[SendState.SENT] == 20
+    late = report.of(SendState.UNANSWERED, SendState.WAITS)
     assert len(late) == 20
     assert {entry.receiver.partition("#")[0] for entry in late} == {f"127.0.0.1:{chat.port}"}
 
     chat.behave = lambda key, turn: 200
-    assert night(both).counts == {State.SENT: 20}
+    assert night(both).counts == {SendState.SENT: 20}
     assert len(portal.asked) == 20
     assert sorted(chat.acted) == sorted(portal.acted)
     assert night(both).entries == []
@@ -161,8 +161,8 @@ def test_every_attempt_of_an_alert_has_the_same_id_and_body(
 ) -> None:
     portal.behave = lambda key, turn: [500, "act drop", 422, 200][turn - 1]
     publish(tmp_path, DAY, alerts=[CAP])
-    assert night(subscribed(tmp_path, portal)).counts == {State.REFUSED: 1}
-    assert night(subscribed(tmp_path, portal)).counts == {State.SENT: 1}
+    assert night(subscribed(tmp_path, portal)).counts == {SendState.REFUSED: 1}
+    assert night(subscribed(tmp_path, portal)).counts == {SendState.SENT: 1}
     assert len(portal.asked) == 4
     assert len({(asked.headers["webhook-id"], asked.body) for asked in portal.asked}) == 1
     assert portal.acted == [f"a%2Eb/2026-01-05/hard_cap/{DAY}"]

@@ -13,7 +13,7 @@ from orchestration.books.dbt_project import settings
 from orchestration.defs.feed_assets import OWNERS
 from orchestration.outbox.actions import deliver_actions
 from orchestration.outbox.alerts import deliver_alerts
-from orchestration.outbox.due import State
+from orchestration.outbox.due import SendState
 from orchestration.outbox.report import Entry, Report
 from orchestration.partitions import delivery_day
 from orchestration.settings import Settings
@@ -24,8 +24,8 @@ _ROWS_SHOWN = 200
 _SAID = 5
 
 _STATES = {
-    ARRIVED: (State.REFUSED, State.UNANSWERED, State.WAITS),
-    NOTHING_TO_DECIDE: (State.SUPERSEDED,),
+    ARRIVED: (SendState.REFUSED, SendState.UNANSWERED, SendState.WAITS),
+    NOTHING_TO_DECIDE: (SendState.SUPERSEDED,),
 }
 
 

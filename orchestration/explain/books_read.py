@@ -33,7 +33,7 @@ class Gone(ValueError):
     """What a line was made from is no longer in the books."""
 
 
-class Books:
+class ExplainedBooks:
     """The warehouse, with the current publication attached to it as ``published``."""
 
     def __init__(
@@ -122,7 +122,7 @@ class Books:
 
 
 @contextmanager
-def open_books(settings: Settings) -> Iterator[Books]:
+def open_books(settings: Settings) -> Iterator[ExplainedBooks]:
     """Open the books, if they are those that are published.
 
     Raises:
@@ -151,7 +151,7 @@ def open_books(settings: Settings) -> Iterator[Books]:
         # ATTACH takes no parameter; the path is a setting, not what was asked for.
         path = str(current / "marts.duckdb").replace("'", "''")
         connection.execute(f"attach '{path}' as published (read_only)")
-        yield Books(connection, settings, manifest)
+        yield ExplainedBooks(connection, settings, manifest)
 
 
 def tier_prices(tiers: Iterable[Row], units: Fraction) -> Iterator[tuple[str, Fraction]]:

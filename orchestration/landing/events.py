@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from orchestration.landing.files import USAGE
-from orchestration.landing.lines import LINES, PIECE_LINES, Lines, Unreadable
+from orchestration.landing.lines import LINES, PIECE_LINES, Lines, UnreadableLine
 
 DAYS_BACK = 400
 METERS = ("gpu_minute", "gpu_millisecond", "gpu_second", "gpu_hour")
@@ -631,7 +631,9 @@ class _NotUsable(ValueError):
     """Why a line is malformed."""
 
 
-def _line_by_line(blocks: list[pa.Table], unreadable: Iterable[Unreadable]) -> list[dict[str, Any]]:
+def _line_by_line(
+    blocks: list[pa.Table], unreadable: Iterable[UnreadableLine]
+) -> list[dict[str, Any]]:
     """Parse lines one by one into rows of _CANDIDATES; blank lines are dropped."""
     rows: list[dict[str, Any]] = []
     for block in blocks:

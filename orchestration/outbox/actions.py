@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields
 
-from orchestration.outbox.due import Action, Standing, State, sort_outbox, superseded
+from orchestration.outbox.due import Action, SendState, Standing, sort_outbox, superseded
 from orchestration.outbox.receipts import Outcome, Receipts, action_receipts
 from orchestration.outbox.report import Entry, Mode, Report, state_of
 from orchestration.outbox.sender import (
@@ -17,7 +17,7 @@ from orchestration.outbox.sender import (
     as_json,
     header_text,
 )
-from orchestration.publication.current import Published, first_day, one_at_a_time
+from orchestration.publication.current import CurrentPublication, first_day, one_at_a_time
 from orchestration.settings import Settings
 
 NAME = "policy_actions"
@@ -39,7 +39,7 @@ def deliver_actions(settings: Settings, receiver: Receiver | None = None) -> Rep
     """
     is_on = settings.policy_delivery
     with one_at_a_time(settings, NAME):
-        published = Published.current(settings)
+        published = CurrentPublication.of(settings)
         actions = _published_actions(published)
         receipts = action_receipts(settings)
         start = first_day(settings, NAME, USAGE_API, published, is_on=is_on)
@@ -73,7 +73,7 @@ def settle(settings: Settings, action_ids: Iterable[str], reason: str) -> None:
         DeliveryBusy: a run delivers at the moment.
     """
     with one_at_a_time(settings, NAME):
-        published = Published.current(settings)
+        published = CurrentPublication.of(settings)
         actions = {action.action_id: action for action in _published_actions(published)}
         asked = sorted(set(action_ids))
         for action_id in asked:
@@ -87,12 +87,12 @@ def settle(settings: Settings, action_ids: Iterable[str], reason: str) -> None:
                 journal.write(vars(actions[action_id]), Outcome.SETTLED, reason)
 
 
-def _published_actions(published: Published) -> list[Action]:
+def _published_actions(published: CurrentPublication) -> list[Action]:
     columns = [column.name for column in fields(Action) if column.init]
     return [Action(**row) for row in published.rows(NAME, columns)]
 
 
-def _capped(published: Published) -> frozenset[str]:
+def _capped(published: CurrentPublication) -> frozenset[str]:
     gauges = published.rows("fuel_gauges", ["customer_id", "status"])
     return frozenset(row["customer_id"] for row in gauges if row["status"] == "capped")
 
@@ -106,7 +106,7 @@ def _send(
     settings: Settings,
     api: Receiver,
     receipts: Receipts,
-    published: Published,
+    published: CurrentPublication,
     lanes: list[list[Action]],
 ) -> list[Result[Action]]:
     with receipts.journal(published.last_day) as journal, api.unlogged():
@@ -131,7 +131,7 @@ def _request(settings: Settings, action: Action) -> Request:
 def _sent(settings: Settings, result: Result[Action]) -> Entry:
     action = result.item
     request = _request(settings, action)
-    state = state_of(result.outcome) if settings.policy_delivery else State.WOULD_BE_SENT
+    state = state_of(result.outcome) if settings.policy_delivery else SendState.WOULD_BE_SENT
     return _entry(action, state, result.detail).with_request(request, request.url)
 
 
@@ -139,7 +139,7 @@ def _kept_back(standing: Standing) -> Entry:
     return _entry(standing.action, standing.state, standing.reason)
 
 
-def _entry(action: Action, state: State, reason: str) -> Entry:
+def _entry(action: Action, state: SendState, reason: str) -> Entry:
     return Entry(
         state=state,
         receiver=USAGE_API,

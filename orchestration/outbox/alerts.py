@@ -29,7 +29,7 @@ from orchestration.outbox.sender import (
     header_text,
     path_of,
 )
-from orchestration.publication.current import Published, first_day, one_at_a_time
+from orchestration.publication.current import CurrentPublication, first_day, one_at_a_time
 from orchestration.settings import Settings
 
 NAME = "alerts"
@@ -38,7 +38,7 @@ ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature
 
 
 @dataclass(frozen=True)
-class Alert:
+class WebhookAlert:
     """A published alert."""
 
     raised_on: date
@@ -137,7 +137,7 @@ def deliver_alerts(settings: Settings, **how: Any) -> Report:
     """
     subscribers = _subscribers(settings)
     with one_at_a_time(settings, NAME):
-        published = Published.current(settings)
+        published = CurrentPublication.of(settings)
         receipts = alert_receipts(settings)
         first_days = {
             subscriber: first_day(settings, NAME, subscriber.name, published, is_on=True)
@@ -183,14 +183,14 @@ def _keys(settings: Settings) -> list[str]:
     return secrets.get_secret_value().split() if secrets else []
 
 
-def _published_alerts(published: Published) -> list[Alert]:
-    columns = [column.name for column in fields(Alert)]
-    return [Alert(**row) for row in published.rows("credit_alerts", columns)]
+def _published_alerts(published: CurrentPublication) -> list[WebhookAlert]:
+    columns = [column.name for column in fields(WebhookAlert)]
+    return [WebhookAlert(**row) for row in published.rows("credit_alerts", columns)]
 
 
 def _not_had(
-    subscribers: list[Subscriber], alerts: list[Alert], receipts: list[dict[str, Any]]
-) -> dict[Subscriber, list[Alert]]:
+    subscribers: list[Subscriber], alerts: list[WebhookAlert], receipts: list[dict[str, Any]]
+) -> dict[Subscriber, list[WebhookAlert]]:
     """What each receiver has not had; last what it did not answer before, as it may never."""
     outcomes: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in receipts:
@@ -207,21 +207,21 @@ def _not_had(
 
 def _send(
     receipts: Receipts,
-    published: Published,
+    published: CurrentPublication,
     receivers: dict[Subscriber, Receiver],
-    due: dict[Subscriber, list[Alert]],
-) -> dict[Subscriber, list[Result[Alert]]]:
+    due: dict[Subscriber, list[WebhookAlert]],
+) -> dict[Subscriber, list[Result[WebhookAlert]]]:
     """Send to every receiver at once; alerts need no order, so each is a lane of its own."""
     if not any(due.values()):
         return {}
     with receipts.journal(published.last_day) as journal, ExitStack() as stack:
 
-        def send_to(subscriber: Subscriber) -> list[Result[Alert]]:
-            def record(alert: Alert, outcome: Outcome, detail: str) -> None:
+        def send_to(subscriber: Subscriber) -> list[Result[WebhookAlert]]:
+            def record(alert: WebhookAlert, outcome: Outcome, detail: str) -> None:
                 row = {**vars(alert), "receiver": subscriber.name}
                 journal.write(row, outcome, detail)
 
-            def request(alert: Alert) -> Request:
+            def request(alert: WebhookAlert) -> Request:
                 return _request(subscriber, alert)
 
             dispatch = Dispatch(receivers[subscriber], request, record)
@@ -233,7 +233,7 @@ def _send(
             return dict(zip(due, pool.map(send_to, due), strict=True))
 
 
-def _request(subscriber: Subscriber, alert: Alert) -> Request:
+def _request(subscriber: Subscriber, alert: WebhookAlert) -> Request:
     # The signed text is cut at dots, so the id holds none.
     message_id = header_text(alert.alert_id).replace(".", "%2E")
     return Request(
@@ -243,7 +243,7 @@ def _request(subscriber: Subscriber, alert: Alert) -> Request:
     )
 
 
-def _entry(subscriber: Subscriber, result: Result[Alert]) -> Entry:
+def _entry(subscriber: Subscriber, result: Result[WebhookAlert]) -> Entry:
     alert = result.item
     return Entry(
         state=state_of(result.outcome),

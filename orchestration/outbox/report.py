@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestration.outbox.due import State
+from orchestration.outbox.due import SendState
 from orchestration.outbox.receipts import Outcome
 from orchestration.outbox.sender import Request
 from orchestration.settings import Settings
@@ -33,7 +33,7 @@ _ENTRIES = pa.schema(
         ("body", pa.string()),
     ]
 )
-_IN_ORDER = list(State)
+_IN_ORDER = list(SendState)
 
 
 class Mode(StrEnum):
@@ -48,7 +48,7 @@ class Mode(StrEnum):
 class Entry:
     """One action or alert, where it stands, and the request for it if there is one."""
 
-    state: State
+    state: SendState
     receiver: str
     id: str
     customer_id: str
@@ -85,12 +85,12 @@ class Report:
     entries: list[Entry]
 
     @property
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[SendState, int]:
         """How many entries there are of each state, in the order of urgency."""
         found = Counter(entry.state for entry in self.entries)
         return {state: found[state] for state in _IN_ORDER if found[state]}
 
-    def of(self, *states: State) -> list[Entry]:
+    def of(self, *states: SendState) -> list[Entry]:
         """The entries of some states."""
         return [entry for entry in self.entries if entry.state in states]
 
@@ -123,11 +123,11 @@ class Report:
         }
 
 
-def state_of(outcome: Outcome | None) -> State:
+def state_of(outcome: Outcome | None) -> SendState:
     """The state of something that was due: by what became of it, or none if it was not sent."""
     states = {
-        Outcome.DELIVERED: State.SENT,
-        Outcome.REFUSED: State.REFUSED,
-        Outcome.UNANSWERED: State.UNANSWERED,
+        Outcome.DELIVERED: SendState.SENT,
+        Outcome.REFUSED: SendState.REFUSED,
+        Outcome.UNANSWERED: SendState.UNANSWERED,
     }
-    return states[outcome] if outcome else State.WAITS
+    return states[outcome] if outcome else SendState.WAITS

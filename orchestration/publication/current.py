@@ -29,7 +29,7 @@ class NothingPublished(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Published:
+class CurrentPublication:
     """One publication, whatever is published meanwhile."""
 
     folder: Path
@@ -37,7 +37,7 @@ class Published:
     """The day as of whose end it is."""
 
     @classmethod
-    def current(cls, settings: Settings) -> Published:
+    def of(cls, settings: Settings) -> CurrentPublication:
         """The publication that readers see now.
 
         Raises:
@@ -81,7 +81,7 @@ def one_at_a_time(settings: Settings, kind: str) -> Iterator[None]:
 
 
 def first_day(
-    settings: Settings, kind: str, receiver: str, published: Published, *, is_on: bool
+    settings: Settings, kind: str, receiver: str, published: CurrentPublication, *, is_on: bool
 ) -> date:
     """The first day whose actions or alerts a receiver gets.
 

@@ -27,9 +27,9 @@ from orchestration.publication.parts import (
     STORAGE_VERSION,
     UNDATED,
     Column,
+    EarlierPublication,
     Mart,
     Part,
-    Published,
     Written,
     checksums,
     write_database,
@@ -223,7 +223,7 @@ def _basis(settings: Settings, marts: Sequence[Mart]) -> str:
     return digest.hexdigest()
 
 
-def _previous(settings: Settings, basis: str) -> Published | None:
+def _previous(settings: Settings, basis: str) -> EarlierPublication | None:
     """The current publication, if parts of it may be taken over."""
     folder = settings.published_dir / "current"
     if not (folder / "manifest.json").exists():
@@ -231,7 +231,7 @@ def _previous(settings: Settings, basis: str) -> Published | None:
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     if manifest.get("basis") != basis:
         return None
-    published = Published(
+    published = EarlierPublication(
         folder=folder.resolve(),
         billing_id=manifest["billing_id"],
         parts={
@@ -256,7 +256,9 @@ def _listed(tables: Sequence[Written]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _changed_parts(
-    warehouse: duckdb.DuckDBPyConnection, previous: Published | None, billed: Mapping[str, Any]
+    warehouse: duckdb.DuckDBPyConnection,
+    previous: EarlierPublication | None,
+    billed: Mapping[str, Any],
 ) -> Collection[str] | None:
     """The months that the warehouse may have changed since a publication; None is all of them.
 
