@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from orchestration import renamed
 from orchestration.addresses import problem_with
 from orchestration.gates.gate import OPTIONAL_FIELDS
 from orchestration.night.notify import services
@@ -177,7 +178,7 @@ class Settings(BaseSettings):
     policy_api_token: SecretStr | None = Field(
         default=None, description="Bearer token for POLICY_API_URL, if it asks for one."
     )
-    policy_delivery: bool = Field(
+    send_policy_actions: bool = Field(
         default=False,
         description="Whether policy actions are sent; off only lists what would be.",
     )
@@ -189,11 +190,11 @@ class Settings(BaseSettings):
         default=None,
         description="Where each alert is posted to, separated by spaces.",
     )
-    delivery_from: date | None = Field(
+    outbox_from: date | None = Field(
         default=None,
         description=(
             "First day whose actions and alerts are sent; older caps only if they still hold "
-            "(default: the books' last day when delivery was first on)."
+            "(default: the books' last day when sending was first on)."
         ),
     )
     show_cost_to: str = Field(
@@ -332,9 +333,9 @@ class Settings(BaseSettings):
             raise ValueError(f"{problem}; a token goes into POLICY_API_TOKEN")
         return url.rstrip("/")
 
-    @field_validator("policy_delivery")
+    @field_validator("send_policy_actions")
     @classmethod
-    def _policy_delivery_has_an_address(cls, on: bool, info: ValidationInfo) -> bool:
+    def _usage_api_is_named(cls, on: bool, info: ValidationInfo) -> bool:
         if on and info.data.get("policy_api_url") == "":
             raise ValueError("it is on, but POLICY_API_URL names no usage API")
         return on
@@ -496,9 +497,9 @@ class Settings(BaseSettings):
         return self.data_dir / "archive"
 
     @cached_property
-    def delivery_dir(self) -> Path:
+    def outbox_dir(self) -> Path:
         """Where the lists are of what was sent and what waits."""
-        return self.data_dir / "delivery"
+        return self.data_dir / "outbox"
 
     @cached_property
     def published_dir(self) -> Path:
@@ -574,7 +575,9 @@ def load_settings() -> Settings:
         SettingsError: names every setting that is wrong, with its value and what is expected.
     """
     try:
-        settings = Settings()
+        settings = Settings(**renamed.under_new_names(os.environ))
+    except renamed.SetTwice as error:
+        raise SettingsError(f"Wrong settings in the environment: {error}") from None
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc'])).upper()}={_shown(problem)}: {problem['msg']}"

@@ -19,7 +19,7 @@ import duckdb
 import hypothesis
 import pytest
 
-from orchestration import landing
+from orchestration import landing, renamed
 from orchestration.gates.needs import needed_feeds
 from orchestration.night.billing import billing_run
 from orchestration.publication.publish import marts_of, publish
@@ -28,7 +28,7 @@ from orchestration.settings import DBT_PROJECT_DIR, PROJECT_ROOT, Settings
 from orchestration.sources.folder import FolderSource
 
 SHARED = PROJECT_ROOT.parent / "shared"
-SETTING_NAMES = [name.upper() for name in Settings.model_fields]
+SETTING_NAMES = [*(name.upper() for name in Settings.model_fields), *renamed.SETTINGS]
 
 # The same examples in every run, so that a change is judged by the change; `make fuzz` looks for
 # new ones.

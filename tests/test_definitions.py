@@ -106,7 +106,7 @@ def test_every_run_stays_in_one_process(location):
 def test_the_stages_are_the_groups(location):
     graph = location.resolve_asset_graph()
     groups = {graph.get(key).group_name for key in graph.materializable_asset_keys}
-    around = {"feeds", "seeds", "publication", "delivery", "portal"}
+    around = {"feeds", "seeds", "publication", "outbox", "renamed", "portal"}
     folders = {path.parent.name for path in (DBT_PROJECT_DIR / "models").rglob("*.sql")}
     assert groups == folders | around
 
@@ -149,21 +149,21 @@ def test_a_run_fails_when_the_usage_api_does_not_take_an_action(
     location, tmp_path, monkeypatch, status, is_taken
 ):
     """The list is on the asset in any case; what it hands on is told by the check that failed."""
-    from orchestration.defs import outbox_assets as delivery
+    from orchestration.defs import outbox_assets
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     capped = action("acme", "cap_usage", "2026-01-05")
     publish(tmp_path, "2026-01-05", actions=[capped])
     with misbehaving(lambda key, turn: status) as api:
-        settings = Settings(data_dir=tmp_path, policy_api_url=api.url, policy_delivery=True)
-        monkeypatch.setattr(delivery, "settings", settings)
+        settings = Settings(data_dir=tmp_path, policy_api_url=api.url, send_policy_actions=True)
+        monkeypatch.setattr(outbox_assets, "settings", settings)
         result = dg.materialize(
-            [delivery.policy_actions_delivery, delivery.alerts_delivery],
+            [outbox_assets.policy_actions_outbox, outbox_assets.alerts_outbox],
             partition_key="2026-01-05",
             raise_on_error=False,
         )
     assert result.success is is_taken
-    [event] = result.asset_materializations_for_node("delivery__policy_actions")
+    [event] = result.asset_materializations_for_node("outbox__policy_actions")
     [row] = event.metadata["list"].records
     assert row.data["id"] == capped["action_id"]
     assert row.data["state"] == ("sent" if is_taken else "refused")
@@ -175,6 +175,32 @@ def test_a_run_fails_when_the_usage_api_does_not_take_an_action(
     assert arrived.passed is is_taken
     if not is_taken:
         assert arrived.description == f"{capped['action_id']} (usage API): status 422"
+
+
+def test_what_has_an_old_name_does_the_same_and_no_night_runs_it(location, tmp_path, monkeypatch):
+    """After the new name or before it: what has its receipt is not sent again."""
+    from orchestration.defs import outbox_assets
+
+    old = {dg.AssetKey(["delivery", name]) for name in ("policy_actions", "alerts")}
+    graph = location.resolve_asset_graph()
+    assert old == {
+        k for k in graph.materializable_asset_keys if graph.get(k).group_name == "renamed"
+    }
+    assert not any(graph.get(key).automation_condition for key in old)
+    nightly = location.resolve_job_def("nightly").asset_layer
+    assert nightly.executable_asset_keys == graph.materializable_asset_keys - old
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    publish(tmp_path, "2026-01-05", actions=[action("acme", "cap_usage", "2026-01-05")])
+    with misbehaving() as api:
+        settings = Settings(data_dir=tmp_path, policy_api_url=api.url, send_policy_actions=True)
+        monkeypatch.setattr(outbox_assets, "settings", settings)
+        for assets in (
+            [outbox_assets.policy_actions_renamed, outbox_assets.alerts_renamed],
+            [outbox_assets.policy_actions_outbox, outbox_assets.policy_actions_renamed],
+        ):
+            assert dg.materialize(assets, partition_key="2026-01-05").success
+    assert len(api.asked) == 1
 
 
 def test_usage_lands_from_an_engine_and_is_held_against_its_sums(location, tmp_path, monkeypatch):

@@ -280,8 +280,8 @@ def test_a_night_in_which_every_receiver_fails_tells_no_secret(tmp_path, sample_
             "DATA_DIR": data,
             "BOOKS_OPEN_ON": "2026-01-05",
             "POLICY_API_URL": f"http://127.0.0.1:{careless}",
-            "POLICY_DELIVERY": "on",
-            "DELIVERY_FROM": "2026-01-05",
+            "SEND_POLICY_ACTIONS": "on",
+            "OUTBOX_FROM": "2026-01-05",
             **values(careless),
         },
     )
@@ -289,7 +289,7 @@ def test_a_night_in_which_every_receiver_fails_tells_no_secret(tmp_path, sample_
 
     assert (data / "published" / "current").exists(), text
     for sent in ("policy_actions", "alerts"):
-        waiting = json.loads((data / "delivery" / f"{sent}.json").read_text(encoding="utf-8"))
+        waiting = json.loads((data / "outbox" / f"{sent}.json").read_text(encoding="utf-8"))
         assert waiting["counts"]["unanswered"] > 0
     assert "could not be sent to service 1" in text
     assert leaks(data, text) == []

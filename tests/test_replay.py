@@ -199,7 +199,7 @@ def test_books_of_an_import_are_not_written_through_a_link(tmp_path):
 
 def test_settings_apart_have_no_folder_of_the_books(tmp_path):
     """Folders are worked out once; those of the books must not be handed on."""
-    books = Settings(data_dir=tmp_path / "books", feeds_url="somewhere", policy_delivery=False)
+    books = Settings(data_dir=tmp_path / "books", feeds_url="somewhere", send_policy_actions=False)
     of_books = {
         name: getattr(books, name)
         for name, value in vars(Settings).items()
@@ -221,7 +221,7 @@ def test_settings_apart_name_nobody_who_is_told_anything(tmp_path):
         data_dir=tmp_path,
         usage_url="usagebox+https://usage.example.com",
         policy_api_url="https://api.example.com",
-        policy_delivery=True,
+        send_policy_actions=True,
         alert_webhook_secret="whsec_" + "A" * 32,
         alert_webhook_urls="https://hooks.example.com/1",
         notify_urls="jsons://hooks.example.com",
@@ -234,7 +234,7 @@ def test_settings_apart_name_nobody_who_is_told_anything(tmp_path):
         name: getattr(books, name) for name in read_from
     }
     assert not any(getattr(other, name) for name in addresses - read_from)
-    assert not other.policy_delivery
+    assert not other.send_policy_actions
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,10 @@ import argparse
 import sys
 
 from orchestration.outbox.actions import settle
-from orchestration.publication.current import DeliveryBusy, NothingPublished
+from orchestration.outbox.turns import OutboxBusy
+from orchestration.publication.current import NothingPublished
 from orchestration.settings import SettingsError, load_settings
+from orchestration.store.receipts import DamagedReceipts
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("say what was done, and by whom")
     try:
         settle(load_settings(), asked.action_ids, asked.reason)
-    except (SettingsError, LookupError, NothingPublished, DeliveryBusy) as error:
+    except (SettingsError, LookupError, NothingPublished, OutboxBusy, DamagedReceipts) as error:
         print(error.args[0], file=sys.stderr)
         return 2
     print(f"Settled: {', '.join(asked.action_ids)}")

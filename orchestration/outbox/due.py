@@ -13,7 +13,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
-from orchestration.outbox.receipts import Outcome
+from orchestration.store.receipts import Outcome
 
 CAP, UNCAP = "cap_usage", "uncap_usage"
 _IN_ORDER = ("notify", "auto_purchase", "cap_burst", CAP, UNCAP)

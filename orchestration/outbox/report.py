@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from orchestration.outbox.due import SendState
-from orchestration.outbox.receipts import Outcome
 from orchestration.outbox.sender import Request
 from orchestration.settings import Settings
 from orchestration.store.files import put_text
+from orchestration.store.receipts import Outcome
 from orchestration.store.tables import put_table
 
 _ENTRIES = pa.schema(
@@ -77,7 +77,7 @@ class Report:
     name: str
     mode: Mode
     as_of: date
-    """The last day of the publication that was delivered from."""
+    """The last day of the publication that was sent from."""
     first_days: dict[str, date]
     """The first day that each receiver gets."""
     too_old: int
@@ -101,20 +101,20 @@ class Report:
         return f"{self.name.replace('_', ' ').capitalize()}{mode}: {said or 'nothing to send'}"
 
     def write(self, settings: Settings) -> None:
-        """Replace the list in ``DATA_DIR/delivery``."""
+        """Replace the list in ``DATA_DIR/outbox``."""
         self.entries.sort(
             key=lambda entry: (_IN_ORDER.index(entry.state), entry.receiver, entry.id)
         )
         rows = [asdict(entry) | {"state": entry.state.value} for entry in self.entries]
         put_table(
-            pa.Table.from_pylist(rows, _ENTRIES), settings.delivery_dir / f"{self.name}.parquet"
+            pa.Table.from_pylist(rows, _ENTRIES), settings.outbox_dir / f"{self.name}.parquet"
         )
         text = json.dumps(self._document(rows), indent=1, default=str, ensure_ascii=False)
-        put_text(text, settings.delivery_dir / f"{self.name}.json")
+        put_text(text, settings.outbox_dir / f"{self.name}.json")
 
     def _document(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return {
-            "delivery": self.mode,
+            "mode": self.mode,
             "as_of": self.as_of,
             "first_day": self.first_days,
             "too_old": self.too_old,

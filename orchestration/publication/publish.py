@@ -22,7 +22,6 @@ import pyarrow as pa
 
 from orchestration.books.plan import BilledState
 from orchestration.books.warehouse import bounded, failed_controls, read_warehouse
-from orchestration.outbox.receipts import action_receipts
 from orchestration.publication.parts import (
     STORAGE_VERSION,
     UNDATED,
@@ -36,6 +35,7 @@ from orchestration.publication.parts import (
     write_parts,
 )
 from orchestration.settings import DBT_PROJECT_DIR, Settings
+from orchestration.store.receipts import action_receipts
 from orchestration.store.tables import put_table
 from orchestration.store.versions import new_version
 
@@ -283,7 +283,7 @@ def prepare_archive(settings: Settings) -> None:
         empty = settings.archive_dir / table / "none.parquet"
         if not empty.exists():
             put_table(schema.empty_table(), empty)
-    action_receipts(settings).prepare()
+    action_receipts(settings.archive_dir).copy()
 
 
 def _archive_final_invoices(

@@ -56,7 +56,7 @@ def settings_apart(settings: Settings, data_dir: Path, first: date, **others: An
         data_dir=data_dir,
         books_open_on=first,
         policy_api_url="",
-        policy_delivery=False,
+        send_policy_actions=False,
         alert_webhook_urls=None,
         notify_urls=None,
         publish_postgres_url=None,
