@@ -19,6 +19,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from orchestration.addresses import problem_with
+from orchestration.errors import PlainError
 from orchestration.gates.gate import OPTIONAL_FIELDS
 from orchestration.night.notify import services
 from orchestration.sources.services.wanted import wanted
@@ -39,7 +40,7 @@ BOUND_DBT = PROJECT_ROOT / "orchestration" / "bin" / "bound_dbt.py"
 Share = Annotated[Decimal, Field(ge=0, le=1, max_digits=7, decimal_places=6)]
 
 
-class SettingsError(ValueError):
+class SettingsError(PlainError, ValueError):
     """A setting is wrong; the message names it, its value and what is expected."""
 
 

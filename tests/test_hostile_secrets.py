@@ -324,7 +324,7 @@ def test_a_job_that_dies_at_its_start_tells_no_secret(tmp_path, closed):
     (tmp_path / "data").write_text("not a folder")
     environment = {k: v for k, v in os.environ.items() if k not in SETTING_NAMES}
     said = subprocess.run(
-        [sys.executable, "-m", "orchestration.night.bill", "2026-01-05", "2026-01-05"],
+        [sys.executable, "-m", "gpu_credits", "bill", "2026-01-05", "2026-01-05"],
         cwd=PROJECT_ROOT,
         env=environment
         | values(closed)

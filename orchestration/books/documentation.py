@@ -1,4 +1,4 @@
-"""``python -m orchestration.books.documentation``: the project's documentation as one page beside the data.
+"""The project's documentation as one page beside the data.
 
 Every table and column with its meaning, its SQL, its tests, where it comes from and who reads it;
 it opens from the file, without a server. Made on demand: it changes with the project, not with the
@@ -12,31 +12,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from orchestration.books.warehouse import WriterBusy, writer_lock
-from orchestration.seeds.staging import SeedError, stage_seeds
+from orchestration.books.warehouse import writer_lock
+from orchestration.errors import NotDone
+from orchestration.seeds.staging import stage_seeds
 from orchestration.settings import (
     BOUND_DBT,
     DBT_PROJECT_DIR,
     Settings,
-    SettingsError,
-    load_settings,
 )
 from orchestration.store.files import copy
 
 
-class NotDocumented(RuntimeError):
+class NotDocumented(NotDone, RuntimeError):
     """The page was not made, and one from before stays; the message says why."""
-
-
-def main() -> int:
-    """Make the page and say where it is."""
-    try:
-        page = document(load_settings())
-    except (NotDocumented, SeedError, SettingsError, WriterBusy) as problem:
-        print(f"No documentation was made. {problem}", file=sys.stderr)
-        return 1
-    print(f"Documentation: {page}")
-    return 0
 
 
 def document(settings: Settings) -> Path:
@@ -72,7 +60,3 @@ def document(settings: Settings) -> Path:
     page.parent.mkdir(parents=True, exist_ok=True)
     copy(target / "static_index.html", page)
     return page
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 import duckdb
 
 from orchestration.books.spark import add_views
+from orchestration.errors import NotDone
 from orchestration.settings import BOUND_DBT, DBT_PROJECT_DIR, Settings
 from orchestration.store.locks import LockBusy, owners_lock
 
@@ -19,11 +20,11 @@ PATIENCE_SECONDS = 600
 """Another run is let finish for this long before a run gives up."""
 
 
-class WriterBusy(RuntimeError):
+class WriterBusy(NotDone, RuntimeError):
     """Another run is writing the warehouse."""
 
 
-class WarehouseStays(RuntimeError):
+class WarehouseStays(NotDone, RuntimeError):
     """The warehouse could not be removed; the message says why."""
 
 

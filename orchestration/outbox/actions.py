@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields
 
+from orchestration.errors import PlainError
 from orchestration.outbox.due import Action, Standing, State, sort_outbox, superseded
 from orchestration.outbox.receipts import Outcome, Receipts, action_receipts
 from orchestration.outbox.report import Entry, Mode, Report, state_of
@@ -65,11 +66,15 @@ def deliver_actions(settings: Settings, receiver: Receiver | None = None) -> Rep
         return report
 
 
+class UnknownAction(PlainError):
+    """An action that is not published cannot be settled."""
+
+
 def settle(settings: Settings, action_ids: Iterable[str], reason: str) -> None:
     """Write down that a person saw to actions: they are not sent any more, nor listed.
 
     Raises:
-        LookupError: one of them is not published; none is settled.
+        UnknownAction: one of them is not published; none is settled.
         DeliveryBusy: a run delivers at the moment.
     """
     with one_at_a_time(settings, NAME):
@@ -78,7 +83,7 @@ def settle(settings: Settings, action_ids: Iterable[str], reason: str) -> None:
         asked = sorted(set(action_ids))
         for action_id in asked:
             if action_id not in actions:
-                raise LookupError(
+                raise UnknownAction(
                     f"No policy action {action_id!r} is published as of {published.last_day}; "
                     f"copy its id from {settings.delivery_dir / NAME}.json"
                 )

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow.dataset as ds
 
+from orchestration.errors import NotDone, PlainError
 from orchestration.settings import Settings
 from orchestration.store.files import make_folder, put_text
 from orchestration.store.locks import LockBusy, owners_lock
@@ -20,11 +21,11 @@ PATIENCE_SECONDS = 600
 """Another delivery is let finish for this long before a run gives up."""
 
 
-class DeliveryBusy(RuntimeError):
+class DeliveryBusy(NotDone, RuntimeError):
     """Another delivery of the same kind is under way."""
 
 
-class NothingPublished(RuntimeError):
+class NothingPublished(PlainError, RuntimeError):
     """There is no publication to deliver from."""
 
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from orchestration import landing
 from orchestration.books.warehouse import failed_controls, read_warehouse
+from orchestration.errors import NotDone
 from orchestration.gates.needs import needed_feeds
 from orchestration.landing.files import SNAPSHOTS, of_delivery, touched_days, usage_part
 from orchestration.night.billing import billing_run
@@ -37,7 +38,7 @@ _KINDS = ("touched", "rejected", "collisions", "deliveries")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class NotBilled(RuntimeError):
+class NotBilled(NotDone, RuntimeError):
     """A window could not be billed apart; the message says why. The books are as they were."""
 
 
