@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import dagster as dg
 
-from orchestration.books.dbt_project import settings
 from orchestration.defs.feed_assets import OWNERS
 from orchestration.outbox.actions import deliver_actions
 from orchestration.outbox.alerts import deliver_alerts
@@ -48,6 +47,7 @@ def _asset(
     )
     def delivery(
         context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         report = deliver(settings)
         results = [_judged(check, report) for check in checks]
