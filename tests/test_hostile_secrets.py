@@ -18,28 +18,25 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import get_args
 from urllib.parse import quote
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
 from conftest import SETTING_NAMES, run_job
-from pydantic import SecretStr
 
 from orchestration.settings import (
     PROJECT_ROOT,
     Settings,
     SettingsError,
+    is_secret,
     load_settings,
     without_credentials,
 )
 from orchestration.sources.folder import FeedProblem, FolderSource
 
 SECRETS = sorted(
-    name
-    for name, field in Settings.model_fields.items()
-    if SecretStr in (field.annotation, *get_args(field.annotation))
+    name for name, field in Settings.model_fields.items() if is_secret(field.annotation)
 )
 
 

@@ -7,19 +7,13 @@ night.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+from orchestration.books.dbt import run_dbt
 from orchestration.books.warehouse import writer_lock
 from orchestration.errors import NotDone
 from orchestration.seeds.staging import stage_seeds
-from orchestration.settings import (
-    BOUND_DBT,
-    DBT_PROJECT_DIR,
-    Settings,
-)
+from orchestration.settings import Settings
 from orchestration.store.files import copy
 
 
@@ -41,18 +35,9 @@ def document(settings: Settings) -> Path:
     target = settings.data_dir / "dbt" / "docs"
     with writer_lock(settings):
         stage_seeds(settings.seeds_dir, settings.staged_seeds_dir)
-        done = subprocess.run(
-            [
-                *(sys.executable, str(BOUND_DBT), "--quiet", "docs", "generate", "--static"),
-                *(f"--project-dir={DBT_PROJECT_DIR}", f"--profiles-dir={DBT_PROJECT_DIR}"),
-            ],
-            env={**os.environ, **settings.dbt_environment(), "DBT_TARGET_PATH": str(target)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_dbt(settings, ["--quiet", "docs", "generate", "--static"], target=target)
     if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines() or ["it did not say why"]
+        said = done.stdout.strip().splitlines() or ["it did not say why"]
         raise NotDocumented(
             f"dbt failed: {said[-1]} (more in {settings.data_dir}/dbt/logs/dbt.log)"
         )

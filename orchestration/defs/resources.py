@@ -6,9 +6,9 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DbtCliResource
 
+from orchestration.books.dbt import BOUND_DBT
 from orchestration.location import dbt_project, settings
 from orchestration.night.progress import progress
-from orchestration.settings import BOUND_DBT
 
 # dbt would write its manifest twice and its log as JSON; what it compiled, ran and said stays.
 _FLAGS = ["--no-write-json", "--log-format-file=debug"]
