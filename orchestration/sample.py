@@ -7,7 +7,6 @@ warehouse has to survive. What does not: anything that reads the seeds or bills;
 One day's usage file is a function of ``(seed, day)`` alone, so a longer sample only adds files.
 """
 
-import argparse
 import csv
 import gzip
 import io
@@ -24,6 +23,8 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from orchestration.errors import PlainError
 
 OPENS_ON = date(2026, 1, 5)
 """First delivery day of the sample; a Monday. The seeds' dates are chosen around it."""
@@ -670,6 +671,16 @@ class SampleSummary:
     counts: dict[str, int] = field(default_factory=dict)
     """Usage rows by kind of delivery, see ``SampleLine.kind``."""
 
+    def __str__(self) -> str:
+        """What was written, in words and sums."""
+        return "\n".join(
+            [
+                f"{self.usage_rows} usage rows of {self.first_day} .. {self.last_day}"
+                f" in {len(self.files)} files under {self.target}",
+                *(f"  {kind:<26}{count:>7}" for kind, count in self.counts.items()),
+            ]
+        )
+
 
 def _days(first_day: date, last_day: date) -> list[date]:
     return [first_day + timedelta(days=n) for n in range((last_day - first_day).days + 1)]
@@ -695,7 +706,7 @@ def generate_sample(
     The same arguments give the same bytes, and files of earlier calls are replaced, never read.
     """
     if last_day < first_day:
-        raise ValueError(f"the last day {last_day} is before the first day {first_day}")
+        raise PlainError(f"The last day {last_day} lies before the first day {first_day}")
     target = Path(target)
     written: list[Path] = []
 
@@ -734,28 +745,3 @@ def generate_sample(
         usage_rows=sum(counts.values()),
         counts=dict(sorted(counts.items())),
     )
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Write the sample from the command line and print what it holds."""
-    parser = argparse.ArgumentParser(
-        prog="python -m orchestration.sample", description=main.__doc__
-    )
-    parser.add_argument("target", type=Path, help="folder for the feeds")
-    parser.add_argument("--from", dest="first_day", type=date.fromisoformat, default=OPENS_ON)
-    parser.add_argument("--to", dest="last_day", type=date.fromisoformat, default=CLOSES_ON)
-    parser.add_argument("--seed", type=int, default=7)
-    options = parser.parse_args(arguments)
-    summary = generate_sample(
-        options.target, options.first_day, options.last_day, seed=options.seed
-    )
-    print(
-        f"{summary.usage_rows} usage rows of {summary.first_day} .. {summary.last_day}"
-        f" in {len(summary.files)} files under {summary.target}"
-    )
-    for kind, count in summary.counts.items():
-        print(f"  {kind:<26}{count:>7}")
-
-
-if __name__ == "__main__":
-    main()

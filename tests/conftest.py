@@ -19,6 +19,7 @@ import duckdb
 import hypothesis
 import pytest
 
+from gpu_credits.cli import app
 from orchestration import landing, renamed
 from orchestration.gates.needs import needed_feeds
 from orchestration.night.billing import billing_run
@@ -169,7 +170,7 @@ def run_job(
     environment.update({name: str(value) for name, value in settings.items()})
     environment["DAGSTER_HOME"] = str(Path(settings["DATA_DIR"]) / "dagster")
     return subprocess.run(
-        [sys.executable, "-m", "orchestration.night.bill", *arguments],
+        [sys.executable, "-m", "gpu_credits", "bill", *arguments],
         cwd=PROJECT_ROOT,
         env=environment,
         capture_output=True,
@@ -177,6 +178,13 @@ def run_job(
         timeout=timeout,
         check=False,
     )
+
+
+def command(*arguments: str) -> int:
+    """The exit code of ``gpu-credits`` with these arguments, in this process."""
+    with pytest.raises(SystemExit) as end:
+        app(arguments, prog_name="gpu-credits")
+    return int(end.value.code or 0)
 
 
 def differences(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from decimal import Decimal
@@ -71,11 +70,12 @@ def test_every_control_is_listed_with_its_level():
 
 def test_every_asset_check_of_the_code_location_is_listed(location):
     """Gates by their kind, dbt tests by the group of their table and their kind, others by name."""
-    from orchestration.books.dbt_project import dbt_project
+    from orchestration.location import manifest
 
-    manifest = json.loads(dbt_project.manifest_path.read_text(encoding="utf-8"))
     tests = {
-        node["name"]: node for node in manifest["nodes"].values() if node["resource_type"] == "test"
+        node["name"]: node
+        for node in manifest()["nodes"].values()
+        if node["resource_type"] == "test"
     }
     kinds = {(row[1], row[0].removeprefix("gate: ")) for row in of("gate: ")}
     dbt_rows, others = set(), set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from datetime import date, datetime, timedelta
@@ -81,10 +80,10 @@ def test_another_release_is_parsed_from_nothing(location, tmp_path, monkeypatch)
 
 def test_published_tables_promise_their_keys(location):
     """Also those whose tests look at what a night rebuilt only: database servers are told of them."""
-    from orchestration.books.dbt_project import dbt_project
+    from orchestration.location import manifest as manifest_of_dbt
     from orchestration.publication.postgres.contract import contracts_of
 
-    manifest = json.loads(dbt_project.manifest_path.read_text(encoding="utf-8"))
+    manifest = manifest_of_dbt()
     contracts = {contract.mart.name: contract for contract in contracts_of(manifest)}
     without = {name for name, contract in contracts.items() if contract.primary_key is None}
     assert without == NO_KEY
@@ -129,11 +128,11 @@ def test_postgres_is_loaded_only_where_a_database_is_named(location, tmp_path, m
         '{"last_delivery_day": "2026-01-05"}', encoding="utf-8"
     )
     named = Settings(data_dir=tmp_path, publish_postgres_url="postgresql://a:secret@127.0.0.1:1/b")
-    monkeypatch.setattr(postgres, "settings", named)
+    monkeypatch.setattr(postgres, "settings", lambda: named)
     [asset] = postgres.postgres().assets
     assert asset.key == key
     with pytest.raises(dg.Failure, match="PostgreSQL keeps what it had") as failure:
-        asset(dg.build_asset_context(partition_key="2026-01-05"))
+        asset(dg.build_asset_context(partition_key="2026-01-05"), settings=named)
     assert "secret" not in str(failure.value)
 
 
@@ -156,9 +155,9 @@ def test_a_run_fails_when_the_usage_api_does_not_take_an_action(
     publish(tmp_path, "2026-01-05", actions=[capped])
     with misbehaving(lambda key, turn: status) as api:
         settings = Settings(data_dir=tmp_path, policy_api_url=api.url, send_policy_actions=True)
-        monkeypatch.setattr(outbox_assets, "settings", settings)
         result = dg.materialize(
             [outbox_assets.policy_actions_outbox, outbox_assets.alerts_outbox],
+            resources={"settings": settings},
             partition_key="2026-01-05",
             raise_on_error=False,
         )
@@ -194,12 +193,13 @@ def test_what_has_an_old_name_does_the_same_and_no_night_runs_it(location, tmp_p
     publish(tmp_path, "2026-01-05", actions=[action("acme", "cap_usage", "2026-01-05")])
     with misbehaving() as api:
         settings = Settings(data_dir=tmp_path, policy_api_url=api.url, send_policy_actions=True)
-        monkeypatch.setattr(outbox_assets, "settings", settings)
         for assets in (
             [outbox_assets.policy_actions_renamed, outbox_assets.alerts_renamed],
             [outbox_assets.policy_actions_outbox, outbox_assets.policy_actions_renamed],
         ):
-            assert dg.materialize(assets, partition_key="2026-01-05").success
+            assert dg.materialize(
+                assets, resources={"settings": settings}, partition_key="2026-01-05"
+            ).success
     assert len(api.asked) == 1
 
 
@@ -214,14 +214,18 @@ def test_usage_lands_from_an_engine_and_is_held_against_its_sums(location, tmp_p
     engine = MeteringEngine([event("e1", "2026-01-05T09:00:00Z", "2026-01-05T10:00:00Z")])
 
     def checks(day: str) -> dict[str, tuple[bool, str | None]]:
-        result = dg.materialize([feeds.usage], partition_key=day, raise_on_error=False)
+        result = dg.materialize(
+            [feeds.usage],
+            resources={"settings": settings},
+            partition_key=day,
+            raise_on_error=False,
+        )
         found = result.get_asset_check_evaluations()
         assert result.success is all(check.passed for check in found)
         return {check.check_name: (check.passed, check.description) for check in found}
 
     with serving(engine) as address:
         settings = Settings(data_dir=tmp_path, seeds_dir=seeds, usage_url=f"usagebox+{address}")
-        monkeypatch.setattr(feeds, "settings", settings)
         complete, withdrawn, equal = checks("2026-01-05").values()
         assert complete == withdrawn == equal == (True, None)
         (lost,) = settings.landing_dir.glob("usage/usage_day=2026-01-05/*/part.parquet")
@@ -366,7 +370,7 @@ def test_tables_without_their_tests_are_no_billing(location):
     from orchestration.defs.billing_assets import billing_models
 
     job = location.resolve_implicit_global_asset_job_def().get_subset(
-        asset_selection=set(billing_models.keys), asset_check_selection=set()
+        asset_selection=set(billing_models().keys), asset_check_selection=set()
     )
     result = job.execute_in_process(partition_key="2026-01-05", raise_on_error=False)
     assert not result.success
@@ -388,23 +392,25 @@ def test_a_gate_says_in_the_ui_what_it_expected_and_found(
     location, sample_feeds, tmp_path, monkeypatch, day
 ):
     """Also if the checks are executed by themselves, without a day."""
-    from orchestration.defs import gate_checks as quality
+    from orchestration.defs.gate_checks import gates
 
+    [checks] = gates().asset_checks
     settings = Settings(data_dir=tmp_path, feeds_url=str(sample_feeds), max_feed_age_days=0)
     Books(settings).land([date(2026, 1, 5), date(2026, 1, 6)])
     for usage_day in (date(2026, 1, 5), date(2026, 1, 6)):
         usage_part(settings.landing_dir, usage_day, date(2026, 1, 6)).unlink()
-    monkeypatch.setattr(quality, "settings", settings)
     job = location.resolve_implicit_global_asset_job_def().get_subset(
-        asset_selection=set(), asset_check_selection={spec.key for spec in quality.SPECS}
+        asset_selection=set(), asset_check_selection=set(checks.check_keys)
     )
-    result = job.execute_in_process(partition_key=day, raise_on_error=False)
+    result = job.execute_in_process(
+        partition_key=day, resources={"settings": settings}, raise_on_error=False
+    )
     assert not result.success
     found = {
         (check.asset_key.path[-1], check.check_name): check
         for check in result.get_asset_check_evaluations()
     }
-    assert len(found) == len(quality.SPECS)
+    assert len(found) == len(checks.check_keys)
     stale = found["usage", "freshness"]
     assert not stale.passed
     assert stale.severity == dg.AssetCheckSeverity.ERROR

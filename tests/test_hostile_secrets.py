@@ -18,28 +18,25 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import get_args
 from urllib.parse import quote
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
 from conftest import SETTING_NAMES, run_job
-from pydantic import SecretStr
 
 from orchestration.settings import (
     PROJECT_ROOT,
     Settings,
     SettingsError,
+    is_secret,
     load_settings,
     without_credentials,
 )
 from orchestration.sources.folder import FeedProblem, FolderSource
 
 SECRETS = sorted(
-    name
-    for name, field in Settings.model_fields.items()
-    if SecretStr in (field.annotation, *get_args(field.annotation))
+    name for name, field in Settings.model_fields.items() if is_secret(field.annotation)
 )
 
 
@@ -324,7 +321,7 @@ def test_a_job_that_dies_at_its_start_tells_no_secret(tmp_path, closed):
     (tmp_path / "data").write_text("not a folder")
     environment = {k: v for k, v in os.environ.items() if k not in SETTING_NAMES}
     said = subprocess.run(
-        [sys.executable, "-m", "orchestration.night.bill", "2026-01-05", "2026-01-05"],
+        [sys.executable, "-m", "gpu_credits", "bill", "2026-01-05", "2026-01-05"],
         cwd=PROJECT_ROOT,
         env=environment
         | values(closed)

@@ -17,13 +17,13 @@ from typing import Any
 import duckdb
 import pytest
 import yaml
+from conftest import command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 from receiver import Misbehaving, action, in_turn, misbehaving, publish
 
-from orchestration.outbox.__main__ import main
 from orchestration.outbox.actions import send_actions, settle
 from orchestration.outbox.alerts import send_alerts
 from orchestration.outbox.due import SendState
@@ -430,10 +430,10 @@ def test_a_superseded_action_is_shown_until_a_person_settles_it(
     for name, value in {"DATA_DIR": tmp_path, "SEEDS_DIR": tmp_path}.items():
         monkeypatch.setenv(name, str(value))
     both = [told[0]["action_id"], told[2]["action_id"]]
-    assert main(["settle", "--reason", "cap lifted, told them", *both]) == 0
+    assert command("settle", "--reason", "cap lifted, told them", *both) == 0
     assert [entry.customer_id for entry in night(on).entries] == ["moved"]
     assert len(api.asked) == 4
-    assert main(["settle", "--reason", "x", "no/such/action", told[1]["action_id"]]) == 2
+    assert command("settle", "--reason", "x", "no/such/action", told[1]["action_id"]) == 2
     assert [entry.customer_id for entry in night(on).entries] == ["moved"]
     assert "'no/such/action' is published as of 2026-01-22" in capsys.readouterr().err
 
@@ -537,7 +537,7 @@ def test_receipts_that_cannot_be_read_send_nothing(
         prepare_archive(on)
     for name, value in {"DATA_DIR": tmp_path, "SEEDS_DIR": tmp_path}.items():
         monkeypatch.setenv(name, str(value))
-    assert main(["settle", "--reason", "x", CAP["action_id"]]) == 2
+    assert command("settle", "--reason", "x", CAP["action_id"]) == 1
     assert str(path) in capsys.readouterr().err
     assert len(api.asked) == 2
 

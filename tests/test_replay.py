@@ -19,7 +19,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-from conftest import days
+from conftest import command, days
 
 from orchestration import landing
 from orchestration.books.warehouse import WriterBusy, writer_lock
@@ -28,7 +28,6 @@ from orchestration.seeds.staging import SeedError
 from orchestration.settings import PROJECT_ROOT, Settings
 from orchestration.sources.folder import FolderSource
 from orchestration.store.files import put
-from orchestration.trial import __main__ as command
 from orchestration.trial import books_apart as apart
 from orchestration.trial import replay as run
 from orchestration.trial.books_apart import (
@@ -744,14 +743,14 @@ def test_two_replays_of_one_scenario_do_not_meet(replayed, monkeypatch):
 
 def test_markdown_is_all_that_the_command_prints(replayed, monkeypatch, capsys):
     settings, folder, _ = replayed
-    monkeypatch.setattr(command, "load_settings", lambda: settings)
+    monkeypatch.setattr("orchestration.settings.load_settings", lambda: settings)
     asked = [str(folder), "--from", str(FIRST), "--to", str(LAST)]
-    assert command.main([*asked, "--format", "markdown"]) == 0
+    assert command("replay", *asked, "--format", "markdown") == 0
     said = capsys.readouterr()
     assert said.out.startswith("### Replay of 2026-01-05 to 2026-01-07: dear\n")
     assert "index.html" not in said.out
     assert "Billed with" in said.err
-    assert command.main(asked) == 0
+    assert command("replay", *asked) == 0
     assert "index.html" in capsys.readouterr().out
 
 
@@ -763,12 +762,11 @@ def test_the_exit_code_says_whose_fault_it_is(monkeypatch, capsys, error, code):
     def failing(*_, **__):
         raise error
 
-    monkeypatch.setattr(command, "replay", failing)
-    assert command.main(["x", "--from", "2026-01-05", "--to", "2026-01-07"]) == code
+    monkeypatch.setattr(run, "replay", failing)
+    assert command("replay", "x", "--from", "2026-01-05", "--to", "2026-01-07") == code
     assert "no" in capsys.readouterr().err
 
 
 def test_a_window_that_ends_before_it_begins_is_refused(capsys):
-    with pytest.raises(SystemExit):
-        command.main(["x", "--from", "2026-01-07", "--to", "2026-01-05"])
+    assert command("replay", "x", "--from", "2026-01-07", "--to", "2026-01-05") == 2
     assert "lies before" in capsys.readouterr().err

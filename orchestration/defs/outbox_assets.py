@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from orchestration.books.dbt_project import settings
 from orchestration.defs.feed_assets import OWNERS
 from orchestration.outbox.actions import send_actions
 from orchestration.outbox.alerts import send_alerts
@@ -74,6 +73,7 @@ def _asset(sending: Sending, *, old_name: str = "") -> dg.AssetsDefinition:
     )
     def outbox(
         context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         if old_name:
             context.log.warning(

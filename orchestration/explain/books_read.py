@@ -16,6 +16,7 @@ import duckdb
 
 from orchestration.books.plan import BilledState
 from orchestration.books.warehouse import WriterBusy, read_warehouse, writer_lock
+from orchestration.errors import PlainError
 from orchestration.explain.exact import Row, shown
 from orchestration.settings import Settings
 
@@ -25,7 +26,7 @@ VALID = "valid_from <= $day and (valid_to is null or $day < valid_to)"
 _SCALES = {"_micro": 10**6, "_nano": 10**9, "_pico": 10**12, "_femto": 10**15}
 
 
-class NothingToExplain(ValueError):
+class NothingToExplain(PlainError, ValueError):
     """There is no such line, or nothing to read it from; the message says what to do."""
 
 

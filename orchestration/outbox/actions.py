@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields
 
+from orchestration.errors import PlainError
 from orchestration.outbox.due import Action, SendState, Standing, sort_outbox, superseded
 from orchestration.outbox.report import Entry, Mode, Report, state_of
 from orchestration.outbox.sender import (
@@ -67,11 +68,15 @@ def send_actions(settings: Settings, receiver: Receiver | None = None) -> Report
         return report
 
 
+class UnknownAction(PlainError):
+    """An action that is not published cannot be settled."""
+
+
 def settle(settings: Settings, action_ids: Iterable[str], reason: str) -> None:
     """Write down that a person saw to actions: they are not sent any more, nor listed.
 
     Raises:
-        LookupError: one of them is not published; none is settled.
+        UnknownAction: one of them is not published; none is settled.
         OutboxBusy: a run sends at the moment.
     """
     with one_at_a_time(settings, NAME):
@@ -80,7 +85,7 @@ def settle(settings: Settings, action_ids: Iterable[str], reason: str) -> None:
         asked = sorted(set(action_ids))
         for action_id in asked:
             if action_id not in actions:
-                raise LookupError(
+                raise UnknownAction(
                     f"No policy action {action_id!r} is published as of {published.last_day}; "
                     f"copy its id from {settings.outbox_dir / NAME}.json"
                 )

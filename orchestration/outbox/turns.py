@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date
 
+from orchestration.errors import NotDone
 from orchestration.publication.current import CurrentPublication
 from orchestration.renamed import remove_old_lists
 from orchestration.settings import Settings
@@ -17,7 +18,7 @@ PATIENCE_SECONDS = 600
 """Another run is let finish for this long before one gives up."""
 
 
-class OutboxBusy(RuntimeError):
+class OutboxBusy(NotDone, RuntimeError):
     """Another run sends what this one would."""
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pyarrow.dataset as ds
 
+from orchestration.errors import PlainError
 from orchestration.settings import Settings
 
 
-class NothingPublished(RuntimeError):
+class NothingPublished(PlainError, RuntimeError):
     """There is no publication to read."""
 
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from orchestration.books.plan import BilledState
 from orchestration.books.warehouse import bounded, failed_controls, read_warehouse
+from orchestration.errors import NotDone
 from orchestration.publication.parts import (
     STORAGE_VERSION,
     UNDATED,
@@ -115,7 +116,7 @@ _FINAL = {
 _SEEDS_OF_MARTS = ("contracts/customers.csv", "fleet/facilities.csv")
 
 
-class NotPublishable(RuntimeError):
+class NotPublishable(NotDone, RuntimeError):
     """The warehouse must not be published; the message says why and what to do."""
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from orchestration.errors import NotDone
 from orchestration.store.earlier_receipts import (
     earlier_files,
     no_earlier_run,
@@ -57,7 +58,7 @@ class Outcome(StrEnum):
     """A person saw to it: never sent again."""
 
 
-class DamagedReceipts(RuntimeError):
+class DamagedReceipts(NotDone, RuntimeError):
     """The receipts cannot be read, so nothing may be sent; the message names the file and the cure."""
 
 
