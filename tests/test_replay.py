@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import html.parser
+import inspect
 import json
 import os
 import re
@@ -201,7 +202,7 @@ def test_settings_apart_have_no_folder_of_the_books(tmp_path):
     books = Settings(data_dir=tmp_path / "books", feeds_url="somewhere", send_policy_actions=False)
     of_books = {
         name: getattr(books, name)
-        for name, value in vars(Settings).items()
+        for name, value in inspect.getmembers(Settings)
         if isinstance(value, cached_property) and isinstance(getattr(books, name), Path)
     }
     assert len(of_books) >= 9
