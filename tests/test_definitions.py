@@ -362,15 +362,15 @@ def test_a_gate_says_in_the_ui_what_it_expected_and_found(
     location, sample_feeds, tmp_path, monkeypatch, day
 ):
     """Also if the checks are executed by themselves, without a day."""
-    from orchestration.defs import gate_checks
+    from orchestration.defs import gate_checks as quality
 
     settings = Settings(data_dir=tmp_path, feeds_url=str(sample_feeds), max_feed_age_days=0)
     Books(settings).land([date(2026, 1, 5), date(2026, 1, 6)])
     for usage_day in (date(2026, 1, 5), date(2026, 1, 6)):
         usage_part(settings.landing_dir, usage_day, date(2026, 1, 6)).unlink()
-    monkeypatch.setattr(gate_checks, "settings", settings)
+    monkeypatch.setattr(quality, "settings", settings)
     job = location.resolve_implicit_global_asset_job_def().get_subset(
-        asset_selection=set(), asset_check_selection={spec.key for spec in gate_checks.SPECS}
+        asset_selection=set(), asset_check_selection={spec.key for spec in quality.SPECS}
     )
     result = job.execute_in_process(partition_key=day, raise_on_error=False)
     assert not result.success
@@ -378,7 +378,7 @@ def test_a_gate_says_in_the_ui_what_it_expected_and_found(
         (check.asset_key.path[-1], check.check_name): check
         for check in result.get_asset_check_evaluations()
     }
-    assert len(found) == len(gate_checks.SPECS)
+    assert len(found) == len(quality.SPECS)
     stale = found["usage", "freshness"]
     assert not stale.passed
     assert stale.severity == dg.AssetCheckSeverity.ERROR
