@@ -418,8 +418,8 @@ def test_a_gate_says_in_the_ui_what_it_expected_and_found(
     assert "expected newest_age_days at most 0, found 2 for 2026-01-06" in stale.description
     table = stale.metadata["expectations"].md_str.splitlines()
     assert [line.split(" | ")[2] for line in table[2:]] == [
-        r"newest\_row\_is\_recent",
         r"newest\_row\_within\_limit",
+        r"newest\_row\_is\_recent",
     ]
     assert Path(stale.metadata["data_docs"].path).exists()
     whole = found["usage", "schema"]
