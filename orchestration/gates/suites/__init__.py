@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from orchestration.errors import PlainError
 from orchestration.gates.gate import Check, FeedKey, Gate
 from orchestration.settings import Settings
 
@@ -37,7 +38,7 @@ _FOLDER = Path(__file__).parent
 _CURE = "docs/checks.md shows an entry"
 
 
-class SuiteError(ValueError):
+class SuiteError(PlainError):
     """A suite file cannot be used: which, which entry of it, what is wrong, and the cure."""
 
     def __init__(self, file: str, entry: str, wrong: str, cure: str = _CURE) -> None:
