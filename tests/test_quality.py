@@ -503,7 +503,7 @@ def amounts(*texts: str) -> pa.Array:
         ("column_A: 2.5", "max_value: 2.5", "max_value is 2.5, and only whole numbers are exact"),
         ("column_A: 2.5", "column_A: MOST", "rows_as_usual: no number can be set as MOST"),
         ("column_A: 2.5", "column_A: DATA_DIR", "no number can be set as DATA_DIR"),
-        ("column_B: change", "column_B: chang", "chang is no measure; measured are 2.5, change"),
+        ("column_B: change", "column_B: chang", "chang is no measure; measured are of, change"),
         ("type: Expect", "type: Expects", "Great Expectations has no ExpectsColumnPair"),
         ("or_equal", "or_equals", "Great Expectations does not take it"),
         (ENTRY, "rows_as_usual: 3", "the file: it is no list of entries"),

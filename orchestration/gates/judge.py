@@ -90,7 +90,8 @@ def judge(gates: Sequence[Gate], profile: pa.Table) -> list[Finding]:
         .add_batch_definition_whole_dataframe("whole")
         .get_batch(batch_parameters={"dataframe": frame})
     )
-    suite = gx.ExpectationSuite("gates", [_expectation(gate, set(frame.columns)) for gate in gates])
+    expectations = [_expectation(gate, profile.column_names) for gate in gates]
+    suite = gx.ExpectationSuite("gates", expectations)
     validated = batch.validate(
         suite, result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["of"]}
     )
@@ -99,13 +100,13 @@ def judge(gates: Sequence[Gate], profile: pa.Table) -> list[Finding]:
     return [_finding(gate, results[gate.name], profile) for gate in gates]
 
 
-def _expectation(gate: Gate, columns: set[str]) -> Any:
+def _expectation(gate: Gate, measures: Sequence[str]) -> Any:
     """The expectation that an entry of a suite file stands for."""
     import great_expectations.expectations as gxe
 
     for column in gate.pair or [str(gate.kwargs.get("column"))]:
-        if column not in columns:
-            wrong = f"{column} is no measure; measured are {', '.join(sorted(columns))}"
+        if column not in measures and column not in gate.limits:
+            wrong = f"{column} is no measure; measured are {', '.join(measures)}"
             raise SuiteError(gate.file, gate.name, wrong)
     kind = getattr(gxe, gate.type, None)
     if kind is None:
