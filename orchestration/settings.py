@@ -52,7 +52,7 @@ class SettingsError(PlainError, ValueError):
 class Settings(Places, BaseSettings):
     """The job's settings; the name of an environment variable is the field's name in capitals.
 
-    The README's settings table is tested against these fields.
+    The table in docs/settings.md is tested against these fields.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
