@@ -62,7 +62,7 @@ def _in_order(first: date, last: date) -> None:
 @app.command()
 def bill(first: First, last: Last) -> None:
     """Land, bill, check and publish the delivery days FROM to TO: what happens at night."""
-    from orchestration.night.bill import bill_days
+    from orchestration.night.bill_days import bill_days
 
     _in_order(first, last)
     with _told("Nothing was billed."):

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from orchestration.store.files import remove
+from orchestration.store.durable import remove
 from orchestration.store.locks import owners_lock
 
 SETTINGS = {"DELIVERY_FROM": "OUTBOX_FROM", "POLICY_DELIVERY": "SEND_POLICY_ACTIONS"}

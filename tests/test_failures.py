@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestration.night import bill
+from orchestration.night import bill_days
 from orchestration.night.failures import failed_run, published_by
 
 
@@ -69,8 +69,8 @@ def test_a_command_that_fails_after_it_published_says_that_it_did(tmp_path, monk
         raise ValueError("no summary")
 
     told = []
-    monkeypatch.setattr(bill, "_bill", publish_and_fail)
-    monkeypatch.setattr(bill, "notify", lambda settings, run, **how: told.append(run.outcome))
+    monkeypatch.setattr(bill_days, "_bill", publish_and_fail)
+    monkeypatch.setattr(bill_days, "notify", lambda settings, run, **how: told.append(run.outcome))
     with pytest.raises(ValueError, match="no summary"):
-        bill.bill_days(date(2026, 1, 5), date(2026, 1, 5))
+        bill_days.bill_days(date(2026, 1, 5), date(2026, 1, 5))
     assert told == ["The books were published; what follows on them did not succeed."]

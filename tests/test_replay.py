@@ -28,7 +28,7 @@ from orchestration.landing.files import usage_part
 from orchestration.seeds.staging import SeedError
 from orchestration.settings import PROJECT_ROOT, Settings
 from orchestration.sources.folder import FolderSource
-from orchestration.store.files import put
+from orchestration.store.durable import put
 from orchestration.trial import books_apart as apart
 from orchestration.trial import replay as run
 from orchestration.trial.books_apart import (

@@ -24,8 +24,8 @@ from orchestration.pages.names import page_name
 from orchestration.seeds.staging import stage_seeds
 from orchestration.settings import PROJECT_ROOT, Settings
 from orchestration.sources.services.cache import Cache, Interval
-from orchestration.store import files
-from orchestration.store.files import copy, put, put_first, put_text, remove
+from orchestration.store import durable
+from orchestration.store.durable import copy, put, put_first, put_text, remove
 from orchestration.store.tables import put_table, write_table
 from orchestration.store.versions import new_version
 
@@ -162,13 +162,13 @@ def test_what_was_written_is_there_after_a_power_cut(disk: Disk, write: Callable
 
 @pytest.mark.parametrize("forgotten", ["files", "folders"])
 def test_the_test_sees_a_flush_that_is_missing(disk: Disk, monkeypatch, forgotten: str) -> None:
-    flush = files.flush
+    flush = durable.flush
 
     def forgetful(path: Path) -> None:
         if path.is_dir() != (forgotten == "folders"):
             flush(path)
 
-    monkeypatch.setattr(files, "flush", forgetful)
+    monkeypatch.setattr(durable, "flush", forgetful)
     _text_twice(disk.root)
     assert disk.there() == {"a/text": b"two"}
     assert disk.left() == ({"a/text": b""} if forgotten == "files" else {})

@@ -14,7 +14,7 @@ from orchestration.books.warehouse import writer_lock
 from orchestration.errors import NotDone
 from orchestration.seeds.staging import stage_seeds
 from orchestration.settings import Settings
-from orchestration.store.files import copy
+from orchestration.store.durable import copy
 
 
 class NotDocumented(NotDone, RuntimeError):

@@ -17,7 +17,7 @@ from orchestration.errors import PlainError
 from orchestration.landing import files
 from orchestration.landing.files import landed_files, of_delivery
 from orchestration.settings import Settings
-from orchestration.store.files import flush, make_folder, remove
+from orchestration.store.durable import flush, make_folder, remove
 
 
 class NotForgotten(PlainError, RuntimeError):

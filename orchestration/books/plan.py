@@ -28,7 +28,7 @@ from orchestration.seeds.changes import Books, Tables
 from orchestration.seeds.edits import NO_EDITS, SeedEdits, WaitingEdit, still_waiting
 from orchestration.seeds.staging import canonical, seed_contracts
 from orchestration.settings import Settings
-from orchestration.store.files import copy, put_text
+from orchestration.store.durable import copy, put_text
 from orchestration.store.tables import put_table
 
 # Counted up when a table of the warehouse means, holds or is called something else than before.
@@ -218,9 +218,8 @@ def make_plan(
     refusals = _refusals(settings, sorted({*missing, *_refused_days(settings)}))
     state = BilledState(settings)
     # Without the seeds nobody can say what was edited since.
-    starts_anew = (
-        state.read().get("basis") != _basis(settings, books_open_on) or state.seeds() is None
-    )
+    same_basis = state.read().get("basis") == _basis(settings, books_open_on)
+    starts_anew = not same_basis or state.seeds() is None
     ledger_floor = books_open_on - timedelta(days=_LONGEST_CYCLE)
     waiting: tuple[WaitingEdit, ...] = ()
     if starts_anew:

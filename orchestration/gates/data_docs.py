@@ -22,7 +22,7 @@ from orchestration.gates.gate import FeedKey
 from orchestration.gates.judge import Finding
 from orchestration.gates.measures import plain
 from orchestration.gates.suites import CHECKS, FEEDS
-from orchestration.store.files import put_text
+from orchestration.store.durable import put_text
 
 DAYS_KEPT = 35
 """As many last delivery days have their pages."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestration.settings import Settings
-from orchestration.store.files import put_text, remove
+from orchestration.store.durable import put_text, remove
 
 
 def hold(settings: Settings, check: str, problem: str | None) -> None:

@@ -28,7 +28,7 @@ from orchestration.gates.usage_profile import usage_profile
 from orchestration.landing import prepare_landing
 from orchestration.landing.files import SNAPSHOTS, landed_delivery
 from orchestration.settings import Settings
-from orchestration.store.files import put_text
+from orchestration.store.durable import put_text
 
 
 @dataclass(frozen=True)

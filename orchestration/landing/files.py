@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from orchestration.printable import printable
 from orchestration.sources.folder import FeedProblem
-from orchestration.store.files import put
+from orchestration.store.durable import put
 from orchestration.store.tables import put_table, write_table
 
 _STAGING = ".staging"

@@ -16,7 +16,7 @@ from orchestration.landing import files
 from orchestration.landing.events import EventParser
 from orchestration.landing.lines import LINES, Lines
 from orchestration.store.duck import connect
-from orchestration.store.files import put, put_text
+from orchestration.store.durable import put, put_text
 from orchestration.store.tables import TableWriter, write_table
 
 _COLUMNS = "usage_columns.txt"

@@ -35,7 +35,7 @@ from orchestration.sources.folder import (
     content_sha256,
 )
 from orchestration.store.duck import connect
-from orchestration.store.files import put, remove
+from orchestration.store.durable import put, remove
 from orchestration.store.tables import TableWriter, write_table
 
 PRICES: frozenset[UndatedFeed] = frozenset({"energy", "gpu", "fx"})

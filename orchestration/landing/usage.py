@@ -37,7 +37,7 @@ from orchestration.sources.folder import (
     content_sha256,
 )
 from orchestration.store.duck import connect
-from orchestration.store.files import put, remove
+from orchestration.store.durable import put, remove
 from orchestration.store.tables import TableWriter, write_table
 
 FEED = "usage"

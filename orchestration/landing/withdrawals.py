@@ -23,7 +23,7 @@ from orchestration.landing import files
 from orchestration.landing.files import of_delivery
 from orchestration.sources.folder import FeedProblem
 from orchestration.store.duck import connect
-from orchestration.store.files import flush, make_folder, remove
+from orchestration.store.durable import flush, make_folder, remove
 from orchestration.store.tables import put_table
 
 CHECK = "nothing_withdrawn"

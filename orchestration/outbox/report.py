@@ -15,7 +15,7 @@ import pyarrow as pa
 from orchestration.outbox.due import SendState
 from orchestration.outbox.sender import Request
 from orchestration.settings import Settings
-from orchestration.store.files import put_text
+from orchestration.store.durable import put_text
 from orchestration.store.receipts import Outcome
 from orchestration.store.tables import put_table
 

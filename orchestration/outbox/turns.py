@@ -11,7 +11,7 @@ from orchestration.errors import NotDone
 from orchestration.publication.current import CurrentPublication
 from orchestration.renamed import remove_old_lists
 from orchestration.settings import Settings
-from orchestration.store.files import make_folder, put_text
+from orchestration.store.durable import make_folder, put_text
 from orchestration.store.locks import LockBusy, owners_lock
 
 PATIENCE_SECONDS = 600

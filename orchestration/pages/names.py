@@ -13,7 +13,7 @@ from pathlib import Path
 
 from orchestration.errors import PlainError
 from orchestration.settings import Settings
-from orchestration.store.files import put_first
+from orchestration.store.durable import put_first
 
 _KEY_BYTES = 32
 

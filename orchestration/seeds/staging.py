@@ -19,7 +19,7 @@ from orchestration.seeds.contracts import Row, SeedContract, seed_contracts, sho
 from orchestration.seeds.coverage import BookDays, check_days
 from orchestration.seeds.findings import Findings, SeedError
 from orchestration.seeds.rules import check_rules, quoted
-from orchestration.store.files import put_text
+from orchestration.store.durable import put_text
 
 __all__ = [
     "BookDays",

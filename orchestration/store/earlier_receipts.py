@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestration.store.files import put, remove
+from orchestration.store.durable import put, remove
 from orchestration.store.locks import owners_lock
 
 ASIDE = "receipts_before_sqlite"

@@ -22,13 +22,13 @@ from typing import Any
 import pyarrow as pa
 
 from orchestration.errors import NotDone
+from orchestration.store.durable import make_folder, put, remove
 from orchestration.store.earlier_receipts import (
     earlier_files,
     no_earlier_run,
     put_aside,
     read_earlier,
 )
-from orchestration.store.files import make_folder, put, remove
 from orchestration.store.locks import owners_lock
 from orchestration.store.tables import put_table
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestration.store.files import beside, put
+from orchestration.store.durable import beside, put
 
 
 class TableWriter:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestration.store.files import flush, make_folder
+from orchestration.store.durable import flush, make_folder
 
 _NUMBERED = re.compile(r".*-v(\d{1,12})")
 

@@ -1,7 +1,9 @@
 """Open the Dagster UI on this machine's own address, with the run history of ``DATA_DIR``.
 
 What ``dagster dev`` starts, but with ``orchestration.ui.front`` before the UI: the web server here, and
-the daemon, which starts nights and late deliveries, in a process beside it.
+the daemon, which starts nights and late deliveries, in a process beside it. Two names of Dagster's
+own (``dagster._core.workspace``) are what its own command line builds the web server with: there
+is no public way to put something before it.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from orchestration.sources.folder import UNDATED_FILES, FeedFile, FeedProblem
 from orchestration.sources.services.wanted import LiveFeed
-from orchestration.store.files import make_folder, put_text
+from orchestration.store.durable import make_folder, put_text
 
 _LOCK_SECONDS = 60
 

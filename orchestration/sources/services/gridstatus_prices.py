@@ -140,7 +140,8 @@ def _ercot(gridstatus: Any, pandas: Any, session: PoliteSession) -> Any:
     ercot = gridstatus.Ercot()
     read_doc = ercot.read_doc
     ercot.read_doc = lambda *of, **how: read_doc(*of, **how | {"session": session})
-    # The mapping is a large file that only tells resource nodes from other locations.
+    # The mapping is a large file that only tells resource nodes from other locations; no option
+    # of the library leaves it out.
     no_nodes = pandas.DataFrame({"RESOURCE_NODE": []}, dtype=str)
     ercot._get_settlement_point_mapping = lambda verbose=False: no_nodes
     return ercot

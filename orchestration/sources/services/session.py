@@ -131,6 +131,7 @@ class _Adapter(WatchedAdapter):
         if exchange.is_over:
             response.close()
             raise TooMuch("the answer takes too long") from None
+        # Where requests keeps what its ``content`` gives; nothing public takes a body read elsewhere.
         response._content = bytes(content)
 
 

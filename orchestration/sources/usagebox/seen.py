@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from orchestration.sources.folder import FeedProblem
 from orchestration.sources.usagebox.client import Engine, Tally, Window
-from orchestration.store.files import put
+from orchestration.store.durable import put
 from orchestration.store.tables import write_table
 
 _ROWS = pa.schema(

@@ -44,7 +44,7 @@ from orchestration.sources.usagebox.client import (
 from orchestration.sources.usagebox.rows import feed_row, order_in_delivery
 from orchestration.sources.usagebox.seen import Seen, moved
 from orchestration.store.duck import connect
-from orchestration.store.files import put
+from orchestration.store.durable import put
 
 FEED = "usage"
 DAYS_AHEAD = 366
