@@ -32,7 +32,7 @@ from orchestration.store.files import copy, put_text
 from orchestration.store.tables import put_table
 
 # Counted up when a table of the warehouse means, holds or is called something else than before.
-_LAYOUT = 2
+_LAYOUT = 3
 
 # The longest billing cycle: no cycle that contains a day ends later than this many days after it.
 _LONGEST_CYCLE = 31

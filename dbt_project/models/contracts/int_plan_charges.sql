@@ -99,7 +99,7 @@ priced as (
 )
 
 select
-    customer_id || '/plan/' || cast(granted_on as varchar(10)) || '/' || {{ id_part('subscription_id') }} as grant_id,
+    {{ grant_id('customer_id', "'plan'", 'granted_on', id_part('subscription_id')) }} as grant_id,
     customer_id,
     subscription_id,
     sku,

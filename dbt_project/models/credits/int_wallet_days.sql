@@ -94,7 +94,7 @@ granted as (
 
         {# What rolled out of the last cycle yesterday, with the value it carries; it lives for this cycle. #}
         select
-            yesterday.customer_id || '/rollover/' || cast({{ day }} as varchar(10)) || '/' || yesterday.grant_id as grant_id,
+            {{ grant_id('yesterday.customer_id', "'rollover'", day, 'yesterday.grant_id') }} as grant_id,
             yesterday.customer_id,
             'rollover' as source,
             yesterday.sku,
@@ -183,8 +183,9 @@ latest_plan_grants as (
 refunds as (
 
     select
-        usage_today.customer_id || '/refund/' || cast({{ day }} as varchar(10)) || '/'
-        || cast(customers_today.cycle_start as varchar(10)) as grant_id,
+        {{ grant_id(
+            'usage_today.customer_id', "'refund'", day, 'cast(customers_today.cycle_start as varchar(10))'
+        ) }} as grant_id,
         usage_today.customer_id,
         'refund' as source,
         cast(null as varchar(10)) as sku,
@@ -319,9 +320,7 @@ available as (
     union all
 
     select
-        priced.customer_id || '/auto_purchase/' || cast({{ day }} as varchar(10))
-        || '/' || {{ id_part('priced.subscription_id') }}
-            as grant_id,
+        {{ grant_id('priced.customer_id', "'auto_purchase'", day, id_part('priced.subscription_id')) }} as grant_id,
         priced.customer_id,
         'auto_purchase' as source,
         priced.sku,

@@ -11,9 +11,9 @@ cycles as (
 
 ),
 
-lots as (
+grants as (
 
-    select * from {{ ref('int_focus_lots') }}
+    select * from {{ ref('int_focus_grants') }}
     where cycle_start in (select cycle_start from cycles)
 
 ),
@@ -30,11 +30,11 @@ charges as (
         cycle_start='drawdowns.cycle_start', customer_id='drawdowns.customer_id',
         posted_on='drawdowns.posting_date', period_from='drawdowns.usage_day', period_until='drawdowns.usage_day + 1',
         description="drawdowns.accelerator || ' GPU time on ' || drawdowns.cluster "
-        ~ "|| coalesce(', funded by ' || drawdowns.lot_id, case "
+        ~ "|| coalesce(', funded by ' || drawdowns.grant_id, case "
         ~ "when drawdowns.fee_sku is not null then ', a dedicated cluster' else ', no credits drawn' end)",
         sku='drawdowns.fee_sku', cluster='drawdowns.cluster', facility_id='drawdowns.facility_id',
-        accelerator='drawdowns.accelerator', model_family='drawdowns.model_family', lot_id='drawdowns.lot_id',
-        credit_delta_micro='case when drawdowns.lot_id is not null then -drawdowns.drawn_micro end',
+        accelerator='drawdowns.accelerator', model_family='drawdowns.model_family', grant_id='drawdowns.grant_id',
+        credit_delta_micro='case when drawdowns.grant_id is not null then -drawdowns.drawn_micro end',
         effective_pico='drawdowns.effective_pico', effective_credits_micro='drawdowns.drawn_micro',
         pricing_quantity_pico='case when drawdowns.fee_sku is not null then ' ~ wide('drawdowns.gpu_days_micro')
         ~ ' * 1000000 when drawdowns.credit_rate_micro = 0 then ' ~ wide('drawdowns.consumed_micro') ~ ' * 1000000 else '
@@ -64,40 +64,38 @@ charges as (
 
     union all
 
-    {# Breakage: what a lot did not give by its last day is used up then. #}
+    {# Breakage: what a grant did not give by its last day is used up then. #}
     select {{ focus_charge(
-        charge_id="wallet_days.customer_id || '/' || cast(wallet_days.posted_on as varchar(10)) "
-        ~ "|| '/expiry/' || wallet_days.grant_id",
+        charge_id=transfer_id('wallet_days.customer_id', 'wallet_days.posted_on', "'expiry'", 'wallet_days.grant_id'),
         kind="'expiry'", cycle_start='wallet_days.cycle_start', customer_id='wallet_days.customer_id',
         posted_on='wallet_days.posted_on', period_from='wallet_days.posted_on', period_until='wallet_days.posted_on + 1',
         description="'Credits expired unused, of ' || wallet_days.grant_id",
-        sku='coalesce(wallet_days.sku, wallet_days.source)', lot_id='wallet_days.grant_id',
+        sku='coalesce(wallet_days.sku, wallet_days.source)', grant_id='wallet_days.grant_id',
         credit_delta_micro='-wallet_days.expired_micro',
         effective_pico=share_between(
-            'lots.paid_pico', 'wallet_days.given_micro - wallet_days.expired_micro', 'wallet_days.given_micro',
-            'lots.credits_micro'
+            'grants.paid_pico', 'wallet_days.given_micro - wallet_days.expired_micro', 'wallet_days.given_micro',
+            'grants.credits_micro'
         ),
         effective_credits_micro='wallet_days.expired_micro',
         pricing_quantity_pico=wide('wallet_days.expired_micro') ~ ' * 1000000', pricing_unit="'Credits'",
-        list_unit_price_femto=share_of('lots.list_pico', '1000000000', 'lots.credits_micro'),
-        contracted_unit_price_femto=share_of('lots.contracted_pico', '1000000000', 'lots.credits_micro'),
-        list_pico=share_of('lots.list_pico', 'wallet_days.expired_micro', 'lots.credits_micro'),
-        contracted_pico=share_of('lots.contracted_pico', 'wallet_days.expired_micro', 'lots.credits_micro'),
+        list_unit_price_femto=share_of('grants.list_pico', '1000000000', 'grants.credits_micro'),
+        contracted_unit_price_femto=share_of('grants.contracted_pico', '1000000000', 'grants.credits_micro'),
+        list_pico=share_of('grants.list_pico', 'wallet_days.expired_micro', 'grants.credits_micro'),
+        contracted_pico=share_of('grants.contracted_pico', 'wallet_days.expired_micro', 'grants.credits_micro'),
         credits_per_unit_micro='1000000', consumed_micro='0'
     ) }}
     from {{ ref('int_wallet_days') }} as wallet_days
-    inner join {{ ref('int_focus_lots') }} as lots on wallet_days.grant_id = lots.lot_id
+    inner join {{ ref('int_focus_grants') }} as grants on wallet_days.grant_id = grants.grant_id
     where wallet_days.expired_micro > 0 and wallet_days.cycle_start in (select cycle_start from cycles)
 
     union all
 
-    {# Credits that change lots without a bill: rolled out of one, into another, or given. #}
+    {# Credits that change grants without a bill: rolled out of one, into another, or given. #}
     select {{ focus_charge(
-        charge_id="moves.customer_id || '/' || cast(moves.posted_on as varchar(10)) "
-        ~ "|| '/' || moves.transfer || '/' || moves.lot_id",
+        charge_id=transfer_id('moves.customer_id', 'moves.posted_on', 'moves.transfer', 'moves.grant_id'),
         kind='moves.kind', cycle_start='moves.cycle_start', customer_id='moves.customer_id',
         posted_on='moves.posted_on', period_from='moves.posted_on', period_until='moves.posted_on + 1',
-        description='moves.description', sku='moves.sku', lot_id='moves.lot_id', credit_delta_micro='moves.credits_micro',
+        description='moves.description', sku='moves.sku', grant_id='moves.grant_id', credit_delta_micro='moves.credits_micro',
         pricing_quantity_pico=wide('moves.credits_micro') ~ ' * 1000000', pricing_unit="'Credits'"
     ) }}
     from (
@@ -107,7 +105,7 @@ charges as (
             cycle_start,
             'rollover' as kind,
             'rollover' as transfer,
-            grant_id as lot_id,
+            grant_id,
             sku,
             -rolled_micro as credits_micro,
             'Unused credits carried into the next cycle' as description
@@ -122,15 +120,15 @@ charges as (
             cycle_start,
             case source when 'rollover' then 'rollover' else 'credit_grant' end as kind,
             'grant' as transfer,
-            lot_id,
+            grant_id,
             sku,
             credits_micro,
             case source
                 when 'rollover' then 'Unused credits carried over from ' || origin_id
                 when 'adjustment' then 'Credits given by hand: ' || origin_id
-                else 'Credits that no invoice charges: ' || lot_id
+                else 'Credits that no invoice charges: ' || grant_id
             end as description
-        from lots
+        from grants
         where source in ('rollover', 'adjustment') or (source <> 'refund' and purchase_line_id is null)
     ) as moves
 
@@ -138,12 +136,11 @@ charges as (
 
 select
     charges.*,
-    invoices.invoice_id
+    invoices.customer_id is not null as is_invoiced
 from charges
 left join (select distinct
     customer_id,
-    cycle_start,
-    invoice_id
-from {{ ref('invoice_lines') }}
+    cycle_start
+from {{ ref('int_invoice_lines') }}
 where cycle_start in (select cycle_start from cycles)) as invoices
     on charges.customer_id = invoices.customer_id and charges.cycle_start = invoices.cycle_start

@@ -13,8 +13,8 @@ wallet_transfers as (
 
     select
         'grant' as kind,
-        'issued:' || source as debit_account,
-        'wallet:' || customer_id || ':' || grant_id as credit_account,
+        {{ issuing_account('source') }} as debit_account,
+        {{ wallet_account() }} as credit_account,
         granted_micro as moved_micro,
         value_micro as moved_value_micro,
         wallet_days.*
@@ -26,7 +26,7 @@ wallet_transfers as (
     select
         'refund' as kind,
         'consumed:' || customer_id as debit_account,
-        'wallet:' || customer_id || ':' || grant_id as credit_account,
+        {{ wallet_account() }} as credit_account,
         granted_micro as moved_micro,
         value_micro as moved_value_micro,
         wallet_days.*
@@ -37,7 +37,7 @@ wallet_transfers as (
 
     select
         'burn' as kind,
-        'wallet:' || customer_id || ':' || grant_id as debit_account,
+        {{ wallet_account() }} as debit_account,
         'consumed:' || customer_id as credit_account,
         burned_micro as moved_micro,
         burned_value_micro as moved_value_micro,
@@ -49,7 +49,7 @@ wallet_transfers as (
 
     select
         'rollover' as kind,
-        'wallet:' || customer_id || ':' || grant_id as debit_account,
+        {{ wallet_account() }} as debit_account,
         'rolled:' || customer_id as credit_account,
         rolled_micro as moved_micro,
         rolled_value_micro as moved_value_micro,
@@ -61,7 +61,7 @@ wallet_transfers as (
 
     select
         'expiry' as kind,
-        'wallet:' || customer_id || ':' || grant_id as debit_account,
+        {{ wallet_account() }} as debit_account,
         'expired:' || customer_id as credit_account,
         expired_micro as moved_micro,
         expired_value_micro as moved_value_micro,
@@ -72,7 +72,7 @@ wallet_transfers as (
 )
 
 select
-    customer_id || '/' || cast(posted_on as varchar(10)) || '/' || kind || '/' || grant_id as transfer_id,
+    {{ transfer_id('customer_id', 'posted_on', 'kind', 'grant_id') }} as transfer_id,
     posted_on,
     kind,
     debit_account,
@@ -88,7 +88,7 @@ from wallet_transfers
 union all
 
 select
-    customer_id || '/' || cast(posted_on as varchar(10)) || '/overage/overage' as transfer_id,
+    {{ transfer_id('customer_id', 'posted_on', "'overage'", "'overage'") }} as transfer_id,
     posted_on,
     'overage' as kind,
     'overage:' || customer_id as debit_account,

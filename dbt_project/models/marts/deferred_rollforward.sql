@@ -40,7 +40,7 @@ moved as (
         cast(date_trunc('month', posted_on) as date) as month,
         customer_id,
         'credits' as kind,
-        case when kind = 'grant' and debit_account <> 'issued:rollover' then value else 0 end as sold,
+        case when kind = 'grant' and debit_account <> {{ issuing_account("'rollover'") }} then value else 0 end as sold,
         case kind when 'burn' then value when 'refund' then -value else 0 end as used,
         case when kind = 'expiry' then value else 0 end as expired,
         0 as closing,

@@ -14,11 +14,8 @@ select
     kinds.accelerator,
     events.model_family,
     {{ from_micro('events.gpu_minutes_micro') }} as gpu_minutes,
-    events.customer_id || '/' || cast(kinds.cycle_start as varchar(10)) as invoice_id,
-    events.customer_id || '/' || cast(kinds.cycle_start as varchar(10)) || '/credit_usage/'
-    || {{ id_part('events.cluster') }} || '/' || {{ id_part('kinds.accelerator') }}
-    || '/' || {{ id_part('events.model_family') }}
-    || case when kinds.is_adjustment then '/adjustment' else '' end as invoice_line_id
+    {{ invoice_id('kinds') }} as invoice_id,
+    {{ invoice_line_id('kinds', "'credit_usage'", usage_id_parts('kinds')) }} as invoice_line_id
 from {{ ref('stg_usage_events') }} as events
 inner join {{ ref('int_kinds_of_use') }} as kinds
     on
