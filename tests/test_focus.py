@@ -568,7 +568,11 @@ MUTATIONS: list[tuple[str, str, set[str]]] = [
         f"delete from focus_cost_and_usage where x_ChargeId = '{EXPIRY}'",
         {CREDITS},
     ),
-    ("a fee loses a cent", change(DEDICATED, EffectiveCost="EffectiveCost - 0.01"), {GRANT, USED_UP}),
+    (
+        "a fee loses a cent",
+        change(DEDICATED, EffectiveCost="EffectiveCost - 0.01"),
+        {GRANT, USED_UP},
+    ),
     (
         "two rows swap their cost",
         "update focus_cost_and_usage set EffectiveCost = EffectiveCost "
@@ -587,7 +591,11 @@ MUTATIONS: list[tuple[str, str, set[str]]] = [
         change(DRAWDOWN, x_CreditLotId="'cora/plan/2026-01-01/cora.sub'"),
         {CREDITS},
     ),
-    ("credits out of nothing", change(PURCHASE, x_CreditDelta="x_CreditDelta + 1"), {CREDITS, GRANT}),
+    (
+        "credits out of nothing",
+        change(PURCHASE, x_CreditDelta="x_CreditDelta + 1"),
+        {CREDITS, GRANT},
+    ),
     ("drawn before it is bought", change(PURCHASE, x_PostedOn="date '2026-01-20'"), {CREDITS}),
     (
         "an overage row is gone",

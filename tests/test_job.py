@@ -65,7 +65,7 @@ def test_a_night_tests_the_days_that_it_rebuilt(at_once, tmp_path):
     def repeat_a_row_of(day: str) -> None:
         with duckdb.connect(str(copied.settings.warehouse_file)) as warehouse:
             warehouse.execute(
-                f"insert into int_usage_rated from int_usage_rated where usage_day = '{day}' limit 1"
+                f"insert into int_usage_rated from int_usage_rated where usage_date = '{day}' limit 1"
             )
 
     asked = ["test", "--select", "int_usage_rated"]

@@ -15,7 +15,7 @@ coalesce({{ multiply_divide(total, units, 'nullif(' ~ whole ~ ', 0)') }}, 0)
 
 {#- The columns of a FOCUS charge, for a select; each branch of a union names those that it has. -#}
 {% macro focus_charge(
-    charge_id, kind, cycle_start, customer_id, posted_on, period_from, period_until, description,
+    charge_id, kind, cycle_start, customer_id, posting_date, period_from, period_until, description,
     sku=none, cluster=none, facility_id=none, accelerator=none, model_family=none, grant_id=none,
     credit_delta_micro=none, billed_cents='0', effective_pico='0', effective_credits_micro='cast(0 as bigint)',
     pricing_quantity_pico=none, pricing_unit=none, list_unit_price_femto=none, contracted_unit_price_femto=none,
@@ -28,7 +28,7 @@ coalesce({{ multiply_divide(total, units, 'nullif(' ~ whole ~ ', 0)') }}, 0)
         {{ kind }} as kind,
         {{ cycle_start }} as cycle_start,
         {{ customer_id }} as customer_id,
-        {{ posted_on }} as posted_on,
+        {{ posting_date }} as posting_date,
         {{ period_from }} as period_from,
         {{ period_until }} as period_until,
         {{ description }} as description,
@@ -65,7 +65,7 @@ end
 {#- Readable id of the charge for part `part` of a row of usage; `usage` is the row's alias, `part` a text. -#}
 {% macro usage_charge_id(usage, part) -%}
 {{ usage }}.customer_id || '/' || cast({{ usage }}.posting_date as varchar(10)) || '/usage/'
-|| cast({{ usage }}.usage_day as varchar(10)) || '/' || {{ usage_id_parts(usage) }} || '/' || {{ part }}
+|| cast({{ usage }}.usage_date as varchar(10)) || '/' || {{ usage_id_parts(usage) }} || '/' || {{ part }}
 {%- endmacro %}
 
 {#-

@@ -26,7 +26,7 @@ days as (
 
     {# Late usage of a rebuilt day is booked on other days. #}
     select posting_date as day from {{ ref('int_usage_rated') }}
-    where usage_day in ({{ touched_days() }})
+    where usage_date in ({{ touched_days() }})
 
     union all
 

@@ -32,9 +32,9 @@ wallet_never_negative as (
         'since ' || cast(max(settings.ledger_from) as varchar(10)) as scope,
         0 as expected,
         sum(case when wallets.closing_micro < 0 or wallets.opening_micro < 0 then 1 else 0 end) as actual
-    from {{ ref('int_wallet_days') }} as wallets
+    from {{ ref('int_grant_days') }} as wallets
     cross join settings
-    where wallets.posted_on >= settings.ledger_from
+    where wallets.posting_date >= settings.ledger_from
     having count(*) > 0
 
 ),

@@ -6,7 +6,7 @@ wallets as (
 
     select
         customer_id,
-        posted_on,
+        posting_date,
         sum(opening_micro) as opening_micro,
         sum(case when source = 'refund' then 0 else granted_micro end) as granted_micro,
         sum(case when source = 'refund' then granted_micro else 0 end) as refunded_micro,
@@ -17,9 +17,9 @@ wallets as (
         sum(burned_in_cycle_micro) as burned_in_cycle_micro,
         {# What rolled out today is granted again tomorrow: in between its value is still deferred. #}
         sum(closing_value_micro + rolled_value_micro) as deferred_micro
-    from {{ ref('int_wallet_days') }}
-    where posted_on >= (select ledger_from from {{ ref('stg_run_settings') }})
-    group by customer_id, posted_on
+    from {{ ref('int_grant_days') }}
+    where posting_date >= (select ledger_from from {{ ref('stg_run_settings') }})
+    group by customer_id, posting_date
 
 ),
 
@@ -27,11 +27,11 @@ overage as (
 
     select
         customer_id,
-        posted_on,
+        posting_date,
         sum(overage_micro) as overage_micro
     from {{ ref('int_overage_days') }}
-    where posted_on >= (select ledger_from from {{ ref('stg_run_settings') }})
-    group by customer_id, posted_on
+    where posting_date >= (select ledger_from from {{ ref('stg_run_settings') }})
+    group by customer_id, posting_date
 
 ),
 
@@ -43,13 +43,13 @@ first_days as (
     from (
         select
             customer_id,
-            min(posted_on) as first_day
+            min(posting_date) as first_day
         from wallets
         group by customer_id
         union all
         select
             customer_id,
-            min(posted_on) as first_day
+            min(posting_date) as first_day
         from overage
         group by customer_id
         {% if is_incremental() %}
@@ -96,8 +96,8 @@ balances as (
         coalesce(wallets.burned_in_cycle_micro, 0) as burned_in_cycle_micro,
         coalesce(wallets.deferred_micro, 0) as deferred_micro
     from days
-    left join wallets on days.customer_id = wallets.customer_id and days.balance_date = wallets.posted_on
-    left join overage on days.customer_id = overage.customer_id and days.balance_date = overage.posted_on
+    left join wallets on days.customer_id = wallets.customer_id and days.balance_date = wallets.posting_date
+    left join overage on days.customer_id = overage.customer_id and days.balance_date = overage.posting_date
 
 )
 

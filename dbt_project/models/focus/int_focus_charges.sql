@@ -28,7 +28,7 @@ charges as (
         charge_id=usage_charge_id('drawdowns', 'cast(drawdowns.part_number as varchar(10))'),
         kind="case when drawdowns.fee_sku is null then 'credit_usage' else 'dedicated_usage' end",
         cycle_start='drawdowns.cycle_start', customer_id='drawdowns.customer_id',
-        posted_on='drawdowns.posting_date', period_from='drawdowns.usage_day', period_until='drawdowns.usage_day + 1',
+        posting_date='drawdowns.posting_date', period_from='drawdowns.usage_date', period_until='drawdowns.usage_date + 1',
         description="drawdowns.accelerator || ' GPU time on ' || drawdowns.cluster "
         ~ "|| coalesce(', funded by ' || drawdowns.grant_id, case "
         ~ "when drawdowns.fee_sku is not null then ', a dedicated cluster' else ', no credits drawn' end)",
@@ -56,7 +56,7 @@ charges as (
         on
             drawdowns.is_adjustment
             and drawdowns.customer_id = corrections.customer_id
-            and drawdowns.usage_day = corrections.usage_day
+            and drawdowns.usage_date = corrections.usage_date
             and drawdowns.posting_date = corrections.posting_date
             and drawdowns.cluster = corrections.cluster
             and drawdowns.accelerator = corrections.accelerator
@@ -66,42 +66,42 @@ charges as (
 
     {# Breakage: what a grant did not give by its last day is used up then. #}
     select {{ focus_charge(
-        charge_id=transfer_id('wallet_days.customer_id', 'wallet_days.posted_on', "'expiry'", 'wallet_days.grant_id'),
-        kind="'expiry'", cycle_start='wallet_days.cycle_start', customer_id='wallet_days.customer_id',
-        posted_on='wallet_days.posted_on', period_from='wallet_days.posted_on', period_until='wallet_days.posted_on + 1',
-        description="'Credits expired unused, of ' || wallet_days.grant_id",
-        sku='coalesce(wallet_days.sku, wallet_days.source)', grant_id='wallet_days.grant_id',
-        credit_delta_micro='-wallet_days.expired_micro',
+        charge_id=transfer_id('grant_days.customer_id', 'grant_days.posting_date', "'expiry'", 'grant_days.grant_id'),
+        kind="'expiry'", cycle_start='grant_days.cycle_start', customer_id='grant_days.customer_id',
+        posting_date='grant_days.posting_date', period_from='grant_days.posting_date', period_until='grant_days.posting_date + 1',
+        description="'Credits expired unused, of ' || grant_days.grant_id",
+        sku='coalesce(grant_days.sku, grant_days.source)', grant_id='grant_days.grant_id',
+        credit_delta_micro='-grant_days.expired_micro',
         effective_pico=share_between(
-            'grants.paid_pico', 'wallet_days.given_micro - wallet_days.expired_micro', 'wallet_days.given_micro',
+            'grants.paid_pico', 'grant_days.given_micro - grant_days.expired_micro', 'grant_days.given_micro',
             'grants.credits_micro'
         ),
-        effective_credits_micro='wallet_days.expired_micro',
-        pricing_quantity_pico=wide('wallet_days.expired_micro') ~ ' * 1000000', pricing_unit="'Credits'",
+        effective_credits_micro='grant_days.expired_micro',
+        pricing_quantity_pico=wide('grant_days.expired_micro') ~ ' * 1000000', pricing_unit="'Credits'",
         list_unit_price_femto=share_of('grants.list_pico', '1000000000', 'grants.credits_micro'),
         contracted_unit_price_femto=share_of('grants.contracted_pico', '1000000000', 'grants.credits_micro'),
-        list_pico=share_of('grants.list_pico', 'wallet_days.expired_micro', 'grants.credits_micro'),
-        contracted_pico=share_of('grants.contracted_pico', 'wallet_days.expired_micro', 'grants.credits_micro'),
+        list_pico=share_of('grants.list_pico', 'grant_days.expired_micro', 'grants.credits_micro'),
+        contracted_pico=share_of('grants.contracted_pico', 'grant_days.expired_micro', 'grants.credits_micro'),
         credits_per_unit_micro='1000000', consumed_micro='0'
     ) }}
-    from {{ ref('int_wallet_days') }} as wallet_days
-    inner join {{ ref('int_focus_grants') }} as grants on wallet_days.grant_id = grants.grant_id
-    where wallet_days.expired_micro > 0 and wallet_days.cycle_start in (select cycle_start from cycles)
+    from {{ ref('int_grant_days') }} as grant_days
+    inner join {{ ref('int_focus_grants') }} as grants on grant_days.grant_id = grants.grant_id
+    where grant_days.expired_micro > 0 and grant_days.cycle_start in (select cycle_start from cycles)
 
     union all
 
     {# Credits that change grants without a bill: rolled out of one, into another, or given. #}
     select {{ focus_charge(
-        charge_id=transfer_id('moves.customer_id', 'moves.posted_on', 'moves.transfer', 'moves.grant_id'),
+        charge_id=transfer_id('moves.customer_id', 'moves.posting_date', 'moves.transfer', 'moves.grant_id'),
         kind='moves.kind', cycle_start='moves.cycle_start', customer_id='moves.customer_id',
-        posted_on='moves.posted_on', period_from='moves.posted_on', period_until='moves.posted_on + 1',
+        posting_date='moves.posting_date', period_from='moves.posting_date', period_until='moves.posting_date + 1',
         description='moves.description', sku='moves.sku', grant_id='moves.grant_id', credit_delta_micro='moves.credits_micro',
         pricing_quantity_pico=wide('moves.credits_micro') ~ ' * 1000000', pricing_unit="'Credits'"
     ) }}
     from (
         select
             customer_id,
-            posted_on,
+            posting_date,
             cycle_start,
             'rollover' as kind,
             'rollover' as transfer,
@@ -109,14 +109,14 @@ charges as (
             sku,
             -rolled_micro as credits_micro,
             'Unused credits carried into the next cycle' as description
-        from {{ ref('int_wallet_days') }}
+        from {{ ref('int_grant_days') }}
         where rolled_micro > 0 and cycle_start in (select cycle_start from cycles)
 
         union all
 
         select
             customer_id,
-            granted_on as posted_on,
+            granted_on as posting_date,
             cycle_start,
             case source when 'rollover' then 'rollover' else 'credit_grant' end as kind,
             'grant' as transfer,

@@ -12,7 +12,7 @@ usage_rows as (
 
     select
         earned.customer_id,
-        earned.usage_day,
+        earned.usage_date,
         earned.posting_date,
         earned.cycle_start,
         earned.facility_id,
@@ -33,7 +33,7 @@ usage_rows as (
     left join (
         select
             customer_id,
-            usage_day,
+            usage_date,
             posting_date,
             cluster,
             accelerator,
@@ -41,11 +41,11 @@ usage_rows as (
             max(credit_rate_micro) as credit_rate_micro
         from {{ ref('int_usage_hours') }}
         where cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
-        group by customer_id, usage_day, posting_date, cluster, accelerator, model_family
+        group by customer_id, usage_date, posting_date, cluster, accelerator, model_family
     ) as rates
         on
             earned.customer_id = rates.customer_id
-            and earned.usage_day = rates.usage_day
+            and earned.usage_date = rates.usage_date
             and earned.posting_date = rates.posting_date
             and earned.cluster = rates.cluster
             and earned.accelerator = rates.accelerator
@@ -70,7 +70,7 @@ row_spans as (
         usage_rows.*,
         sum(drawn_micro) over (
             partition by customer_id, posting_date
-            order by case when drawn_micro < 0 then 1 else 0 end, usage_day, cluster, accelerator, model_family
+            order by case when drawn_micro < 0 then 1 else 0 end, usage_date, cluster, accelerator, model_family
             rows between unbounded preceding and current row
         ) as row_end_micro
     from usage_rows
@@ -82,21 +82,21 @@ burned as (
 
     select
         customer_id,
-        posted_on,
+        posting_date,
         grant_id,
         burned_micro,
         given_micro - burned_micro - rolled_micro - expired_micro as given_before_micro,
         row_number() over (
-            partition by customer_id, posted_on
+            partition by customer_id, posting_date
             order by priority, expires_on nulls last, granted_on, grant_id
         ) as burn_order,
         sum(burned_micro) over (
-            partition by customer_id, posted_on
+            partition by customer_id, posting_date
             order by priority, expires_on nulls last, granted_on, grant_id
             rows between unbounded preceding and current row
         ) as burned_until_micro,
-        count(*) over (partition by customer_id, posted_on) as grant_count
-    from {{ ref('int_wallet_days') }}
+        count(*) over (partition by customer_id, posting_date) as grant_count
+    from {{ ref('int_grant_days') }}
     where burned_micro > 0 and cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
 
 ),
@@ -127,7 +127,7 @@ wallet_overlaps as (
         ) as given_to_micro
     from row_spans
     inner join grant_spans
-        on row_spans.customer_id = grant_spans.customer_id and row_spans.posting_date = grant_spans.posted_on
+        on row_spans.customer_id = grant_spans.customer_id and row_spans.posting_date = grant_spans.posting_date
     where row_spans.refund_grant_id is null
 
     union all
@@ -151,7 +151,7 @@ overage_overlaps as (
         {{ overage_grant_id('usage_rows', 'plan_sku') }} as grant_id,
         sum(overage_micro) over (
             partition by customer_id, cycle_start, plan_sku
-            order by posting_date, usage_day, cluster, accelerator, model_family
+            order by posting_date, usage_date, cluster, accelerator, model_family
             rows between unbounded preceding and current row
         ) as given_to_micro
     from usage_rows
@@ -163,7 +163,7 @@ credit_parts as (
 
     select
         customer_id,
-        usage_day,
+        usage_date,
         posting_date,
         cluster,
         accelerator,
@@ -179,7 +179,7 @@ credit_parts as (
 
     select
         customer_id,
-        usage_day,
+        usage_date,
         posting_date,
         cluster,
         accelerator,
@@ -225,7 +225,7 @@ dedicated_shares as (
 
     select * from {{ spread(
         relation='dedicated_rows', shares={'units_micro': 'day_units_micro'}, weight='gpu_minutes_micro',
-        within=['subscription_id', 'posting_date'], key=['usage_day', 'accelerator', 'model_family', 'event_count']
+        within=['subscription_id', 'posting_date'], key=['usage_date', 'accelerator', 'model_family', 'event_count']
     ) }} as spread_rows
 
 ),
@@ -236,7 +236,7 @@ dedicated_parts as (
         *,
         sum(units_micro) over (
             partition by subscription_id, fee_from
-            order by posting_date, usage_day, accelerator, model_family, event_count
+            order by posting_date, usage_date, accelerator, model_family, event_count
             rows between unbounded preceding and current row
         ) as units_until_micro
     from dedicated_shares
@@ -248,7 +248,7 @@ parts as (
 
     select
         usage_rows.customer_id,
-        usage_rows.usage_day,
+        usage_rows.usage_date,
         usage_rows.posting_date,
         usage_rows.cycle_start,
         usage_rows.facility_id,
@@ -283,7 +283,7 @@ parts as (
         end as whole_micro,
         cast(row_number() over (
             partition by
-                usage_rows.customer_id, usage_rows.posting_date, usage_rows.usage_day, usage_rows.cluster,
+                usage_rows.customer_id, usage_rows.posting_date, usage_rows.usage_date, usage_rows.cluster,
                 usage_rows.accelerator, usage_rows.model_family
             order by credit_parts.part_order nulls last, credit_parts.grant_id, usage_rows.event_count desc
         ) as int) as part_number
@@ -291,7 +291,7 @@ parts as (
     left join credit_parts
         on
             usage_rows.customer_id = credit_parts.customer_id
-            and usage_rows.usage_day = credit_parts.usage_day
+            and usage_rows.usage_date = credit_parts.usage_date
             and usage_rows.posting_date = credit_parts.posting_date
             and usage_rows.cluster = credit_parts.cluster
             and usage_rows.accelerator = credit_parts.accelerator
@@ -300,7 +300,7 @@ parts as (
     left join dedicated_parts
         on
             usage_rows.customer_id = dedicated_parts.customer_id
-            and usage_rows.usage_day = dedicated_parts.usage_day
+            and usage_rows.usage_date = dedicated_parts.usage_date
             and usage_rows.posting_date = dedicated_parts.posting_date
             and usage_rows.cluster = dedicated_parts.cluster
             and usage_rows.accelerator = dedicated_parts.accelerator
@@ -312,7 +312,7 @@ parts as (
 
 select
     customer_id,
-    usage_day,
+    usage_date,
     posting_date,
     cycle_start,
     facility_id,
@@ -333,6 +333,6 @@ select
     whole_micro
 from {{ spread(
     relation='parts', shares={'consumed_micro': 'gpu_minutes_micro'}, weight='drawn_micro',
-    within=['customer_id', 'posting_date', 'usage_day', 'cluster', 'accelerator', 'model_family', 'event_count'],
+    within=['customer_id', 'posting_date', 'usage_date', 'cluster', 'accelerator', 'model_family', 'event_count'],
     key=['part_number']
 ) }} as spread_rows

@@ -34,8 +34,8 @@ grants as (
         expires_on,
         credits_micro,
         value_micro
-    from {{ ref('int_wallet_days') }}
-    where granted_on = posted_on and cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
+    from {{ ref('int_grant_days') }}
+    where granted_on = posting_date and cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
 
 ),
 
@@ -136,13 +136,13 @@ rolled_out as (
 
     select
         grant_id,
-        posted_on + 1 as granted_on,
+        posting_date + 1 as granted_on,
         given_micro - expired_micro - rolled_micro as given_before_micro,
         given_micro - expired_micro as given_after_micro
-    from {{ ref('int_wallet_days') }}
+    from {{ ref('int_grant_days') }}
     where
         rolled_micro > 0
-        and posted_on in (
+        and posting_date in (
             select granted_on - 1 from invoiced
             where source = 'rollover'
         )
@@ -209,7 +209,7 @@ overage as (
         customer_id,
         cycle_start,
         sku,
-        min(posted_on) as granted_on,
+        min(posting_date) as granted_on,
         sum(overage_micro) as credits_micro
     from {{ ref('int_overage_days') }}
     where cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})

@@ -24,8 +24,8 @@ late_cycles as (
     select
         customer_id,
         cycle_start,
-        min(usage_day) as first_usage_day,
-        max(usage_day) as last_usage_day,
+        min(usage_date) as first_usage_date,
+        max(usage_date) as last_usage_date,
         max_by(invoice_charge_id, case when invoice_charge_id is not null then original_cycle end) as corrects_charge_id
     from {{ ref('int_focus_corrections') }}
     group by customer_id, cycle_start
@@ -89,7 +89,7 @@ purchases as (
     select
         lines.*,
         case lines.line_type when 'base_credits' then 'plan_purchase' else 'pack_purchase' end as kind,
-        coalesce(grants.granted_on, orders.granted_on, lines.cycle_start) as posted_on,
+        coalesce(grants.granted_on, orders.granted_on, lines.cycle_start) as posting_date,
         coalesce(grants.granted_on, orders.granted_on, lines.cycle_start) as period_from,
         coalesce(grants.expires_on + 1, orders.expires_on + 1, lines.cycle_end) as period_until,
         grants.grant_id,
@@ -120,9 +120,9 @@ purchases as (
     select
         lines.*,
         'overage_purchase' as kind,
-        coalesce(grants.granted_on, lines.cycle_start) as posted_on,
-        case when lines.is_adjustment then late_cycles.first_usage_day else lines.cycle_start end as period_from,
-        case when lines.is_adjustment then late_cycles.last_usage_day + 1 else lines.cycle_end end as period_until,
+        coalesce(grants.granted_on, lines.cycle_start) as posting_date,
+        case when lines.is_adjustment then late_cycles.first_usage_date else lines.cycle_start end as period_from,
+        case when lines.is_adjustment then late_cycles.last_usage_date + 1 else lines.cycle_end end as period_until,
         grants.grant_id,
         cast(case
             when lines.is_adjustment and count(*) over (partition by grants.grant_id) = 2 then late_overage.overage_micro
@@ -154,7 +154,7 @@ purchases as (
     select
         lines.*,
         'dedicated_purchase' as kind,
-        coalesce(charges.granted_on, lines.cycle_start) as posted_on,
+        coalesce(charges.granted_on, lines.cycle_start) as posting_date,
         coalesce(charges.granted_on, lines.cycle_start) as period_from,
         coalesce(charges.active_until, lines.cycle_end) as period_until,
         cast(null as varchar(10)) as grant_id,
@@ -179,8 +179,8 @@ postpaid as (
     select
         lines.*,
         lines.line_type as kind,
-        case when lines.is_adjustment then late_cycles.first_usage_day end as first_usage_day,
-        case when lines.is_adjustment then late_cycles.last_usage_day end as last_usage_day,
+        case when lines.is_adjustment then late_cycles.first_usage_date end as first_usage_date,
+        case when lines.is_adjustment then late_cycles.last_usage_date end as last_usage_date,
         case when lines.is_adjustment then late_cycles.corrects_charge_id end as corrects_charge_id
     from lines
     left join late_cycles
@@ -197,7 +197,7 @@ line_charges as (
         kind,
         cycle_start,
         customer_id,
-        posted_on,
+        posting_date,
         period_from,
         period_until,
         description,
@@ -224,7 +224,7 @@ line_charges as (
         'prepaid_use' as kind,
         cycle_start,
         customer_id,
-        posted_on,
+        posting_date,
         period_from,
         period_until,
         description,
@@ -251,9 +251,9 @@ line_charges as (
         kind,
         cycle_start,
         customer_id,
-        least(cycle_end - 1, settings.last_day) as posted_on,
-        coalesce(first_usage_day, cycle_start) as period_from,
-        coalesce(last_usage_day + 1, cycle_end) as period_until,
+        least(cycle_end - 1, settings.last_day) as posting_date,
+        coalesce(first_usage_date, cycle_start) as period_from,
+        coalesce(last_usage_date + 1, cycle_end) as period_until,
         description,
         sku,
         null as cluster,
@@ -296,7 +296,7 @@ priced_lines as (
 
 select {{ focus_charge(
     charge_id='charge_id', kind='kind', cycle_start='cycle_start', customer_id='customer_id',
-    posted_on='posted_on', period_from='period_from', period_until='period_until', description='description',
+    posting_date='posting_date', period_from='period_from', period_until='period_until', description='description',
     sku='sku', cluster='cluster', facility_id='facility_id', grant_id='grant_id',
     credit_delta_micro='credit_delta_micro', billed_cents='billed_cents',
     effective_pico=wide('effective_cents') ~ ' * 10000000000',
@@ -325,7 +325,7 @@ select {{ focus_charge(
     charge_id='lines.invoice_line_id',
     kind="case when lines.amount_cents < 0 then 'money_credit' else 'money_adjustment' end",
     cycle_start='lines.cycle_start', customer_id='lines.customer_id',
-    posted_on='coalesce(adjustments.posted_on, lines.cycle_start)',
+    posting_date='coalesce(adjustments.posted_on, lines.cycle_start)',
     period_from='coalesce(settlements.period_from, adjustments.posted_on, lines.cycle_start)',
     period_until='coalesce(settlements.period_until, adjustments.posted_on + 1, lines.cycle_end)',
     description='lines.description', billed_cents='lines.amount_cents',

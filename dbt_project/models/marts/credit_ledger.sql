@@ -2,10 +2,10 @@
 {# One row moves credits from one account to another, so debits equal credits by construction. #}
 with
 
-wallet_days as (
+grant_days as (
 
-    select * from {{ ref('int_wallet_days') }}
-    where posted_on >= (select ledger_from from {{ ref('stg_run_settings') }})
+    select * from {{ ref('int_grant_days') }}
+    where posting_date >= (select ledger_from from {{ ref('stg_run_settings') }})
 
 ),
 
@@ -17,8 +17,8 @@ wallet_transfers as (
         {{ wallet_account() }} as credit_account,
         granted_micro as moved_micro,
         value_micro as moved_value_micro,
-        wallet_days.*
-    from wallet_days
+        grant_days.*
+    from grant_days
     where granted_micro > 0 and source <> 'refund'
 
     union all
@@ -29,8 +29,8 @@ wallet_transfers as (
         {{ wallet_account() }} as credit_account,
         granted_micro as moved_micro,
         value_micro as moved_value_micro,
-        wallet_days.*
-    from wallet_days
+        grant_days.*
+    from grant_days
     where granted_micro > 0 and source = 'refund'
 
     union all
@@ -41,8 +41,8 @@ wallet_transfers as (
         'consumed:' || customer_id as credit_account,
         burned_micro as moved_micro,
         burned_value_micro as moved_value_micro,
-        wallet_days.*
-    from wallet_days
+        grant_days.*
+    from grant_days
     where burned_micro > 0
 
     union all
@@ -53,8 +53,8 @@ wallet_transfers as (
         'rolled:' || customer_id as credit_account,
         rolled_micro as moved_micro,
         rolled_value_micro as moved_value_micro,
-        wallet_days.*
-    from wallet_days
+        grant_days.*
+    from grant_days
     where rolled_micro > 0
 
     union all
@@ -65,15 +65,15 @@ wallet_transfers as (
         'expired:' || customer_id as credit_account,
         expired_micro as moved_micro,
         expired_value_micro as moved_value_micro,
-        wallet_days.*
-    from wallet_days
+        grant_days.*
+    from grant_days
     where expired_micro > 0
 
 )
 
 select
-    {{ transfer_id('customer_id', 'posted_on', 'kind', 'grant_id') }} as transfer_id,
-    posted_on,
+    {{ transfer_id('customer_id', 'posting_date', 'kind', 'grant_id') }} as transfer_id,
+    posting_date as posted_on,
     kind,
     debit_account,
     credit_account,
@@ -88,8 +88,8 @@ from wallet_transfers
 union all
 
 select
-    {{ transfer_id('customer_id', 'posted_on', "'overage'", "'overage'") }} as transfer_id,
-    posted_on,
+    {{ transfer_id('customer_id', 'posting_date', "'overage'", "'overage'") }} as transfer_id,
+    posting_date as posted_on,
     'overage' as kind,
     'overage:' || customer_id as debit_account,
     'consumed:' || customer_id as credit_account,
@@ -100,4 +100,4 @@ select
     {{ from_micro('revenue_micro') }} as value,
     cycle_start
 from {{ ref('int_overage_days') }}
-where posted_on >= (select ledger_from from {{ ref('stg_run_settings') }})
+where posting_date >= (select ledger_from from {{ ref('stg_run_settings') }})

@@ -77,8 +77,8 @@ moved as (
             'case when wallets.expires_on <= month_ends.expiring_until then wallets.closing_value_micro else 0 end'
             ~ ' + wallets.rolled_value_micro'
         ) }} as expiring
-    from {{ ref('int_wallet_days') }} as wallets
-    inner join month_ends on wallets.posted_on = month_ends.month_end
+    from {{ ref('int_grant_days') }} as wallets
+    inner join month_ends on wallets.posting_date = month_ends.month_end
 
     union all
 

@@ -189,5 +189,5 @@ select
     grant_id as x_CreditLotId,
     {{ from_micro('credit_delta_micro') }} as x_CreditDelta,
     corrects_charge_id as x_CorrectsChargeId,
-    posted_on as x_PostedOn
+    posting_date as x_PostedOn
 from charges

@@ -73,8 +73,8 @@ live_grants as (
         wallets.customer_id,
         wallets.expires_on,
         sum(wallets.closing_micro) as closing_micro
-    from {{ ref('int_wallet_days') }} as wallets
-    inner join settings on wallets.posted_on = settings.last_day
+    from {{ ref('int_grant_days') }} as wallets
+    inner join settings on wallets.posting_date = settings.last_day
     where wallets.closing_micro > 0
     group by wallets.customer_id, wallets.expires_on
 

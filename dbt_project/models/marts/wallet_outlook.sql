@@ -88,11 +88,11 @@ bought as (
         buying_plans.customer_id,
         sum(wallets.packs) as packs
     from buying_plans
-    inner join {{ ref('int_wallet_days') }} as wallets
+    inner join {{ ref('int_grant_days') }} as wallets
         on
             buying_plans.customer_id = wallets.customer_id
             and buying_plans.subscription_id = wallets.origin_id
-            and buying_plans.as_of = wallets.posted_on
+            and buying_plans.as_of = wallets.posting_date
             and wallets.granted_on >= buying_plans.cycle_start
     group by buying_plans.customer_id
 

@@ -24,9 +24,9 @@ order_charges as (
 
 ),
 
-wallet_days as (
+grant_days as (
 
-    select * from {{ ref('int_wallet_days') }}
+    select * from {{ ref('int_grant_days') }}
     where cycle_start in (select cycle_start from cycles)
 
 ),
@@ -258,7 +258,7 @@ moved_lines as (
         sku,
         source,
         sum(rolled_micro) as quantity_micro
-    from wallet_days
+    from grant_days
     where rolled_micro > 0
     group by customer_id, cycle_start, sku, source
 
@@ -271,7 +271,7 @@ moved_lines as (
         sku,
         case when sku is null then source end as source,
         sum(expired_micro) as quantity_micro
-    from wallet_days
+    from grant_days
     where expired_micro > 0
     group by customer_id, cycle_start, sku, case when sku is null then source end
 
@@ -315,8 +315,8 @@ lines as (
         unit_price_pico=divide_rounded('price_atto', wide('packs') ~ ' * 1000000'),
         amount_cents=rounded_cents('price_atto', wide('10000000000000000'))
     ) }}
-    from wallet_days
-    where source = 'auto_purchase' and granted_on = posted_on
+    from grant_days
+    where source = 'auto_purchase' and granted_on = posting_date
 
     union all
 
