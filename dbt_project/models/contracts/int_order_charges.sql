@@ -24,8 +24,7 @@ ordered as (
             and {{ holds_on('packs', 'cast(orders.ordered_at as date)') }}
     where
         cast(orders.ordered_at as date) between settings.ledger_from and settings.last_day
-        and {{ cycle_start('cast(orders.ordered_at as date)', 'customers.billing_anchor_day') }}
-        >= {{ cycle_start('settings.books_open_on', 'customers.billing_anchor_day') }}
+        and {{ is_in_the_books('cast(orders.ordered_at as date)', 'customers.billing_anchor_day') }}
 
 ),
 

@@ -30,9 +30,7 @@ days as (
 
     union all
 
-    select day from {{ day_spine(
-        '(select ledger_from from ' ~ ref('stg_run_settings') ~ ')', '(select last_day from ' ~ ref('stg_run_settings') ~ ')'
-    ) }} as ledger_days
+    select day from {{ ledger_days() }} as ledger_days
 
     union all
 

@@ -73,9 +73,7 @@ days as (
         {{ cycle_start('spine.day', 'customers.billing_anchor_day') }} as cycle_start
     from first_days
     inner join {{ ref('customers') }} as customers on first_days.customer_id = customers.customer_id
-    inner join {{ day_spine(
-        '(select ledger_from from ' ~ ref('stg_run_settings') ~ ')', '(select last_day from ' ~ ref('stg_run_settings') ~ ')'
-    ) }} as spine on spine.day >= first_days.first_day
+    inner join {{ ledger_days() }} as spine on spine.day >= first_days.first_day
 
 ),
 

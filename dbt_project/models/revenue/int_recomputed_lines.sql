@@ -401,8 +401,7 @@ lines as (
     where
         coalesce(adjustments.amount, 0) <> 0
         and adjustments.posted_on <= settings.last_day
-        and {{ cycle_start('adjustments.posted_on', 'customers.billing_anchor_day') }}
-        >= {{ cycle_start('settings.books_open_on', 'customers.billing_anchor_day') }}
+        and {{ is_in_the_books('adjustments.posted_on', 'customers.billing_anchor_day') }}
         and {{ cycle_start('adjustments.posted_on', 'customers.billing_anchor_day') }}
         in (select cycle_start from cycles)
 

@@ -2,7 +2,7 @@
 select
     customer_id,
     cycle_start,
-    usage_date,
+    usage_day as usage_date,
     posting_date,
     cluster,
     accelerator,
