@@ -72,7 +72,7 @@ def test_a_night_tests_the_days_that_it_rebuilt(at_once, tmp_path):
     repeat_a_row_of("2026-01-06")
     copied.dbt(asked)
     repeat_a_row_of("2026-01-09")
-    with pytest.raises(DbtFailed, match="unique_together_int_usage_rated"):
+    with pytest.raises(DbtFailed, match="key_int_usage_rated"):
         copied.dbt(asked)
 
 
