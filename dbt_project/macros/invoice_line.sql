@@ -4,9 +4,10 @@
 -#}
 {% macro invoice_line(
     line_type, description, quantity_micro, unit,
-    customer_id='customer_id', cycle_start='cycle_start', origin_id=none, line_key=none, sku=none, unit_price_pico='0', amount_cents='0',
-    cluster=none, accelerator=none, model_family=none, gpu_minutes_micro=none, amortized_cost_micro=none,
-    facility_ids=none, renewable_share_micro=none, carbon_kg_micro=none, is_adjustment='false'
+    customer_id='customer_id', cycle_start='cycle_start', origin_id=none, line_key=none, sku=none,
+    unit_price_pico='0', amount_cents='0', cluster=none, accelerator=none, model_family=none,
+    gpu_minutes_micro=none, amortized_cost_micro=none, facility_ids=none, renewable_share_micro=none,
+    carbon_kg_micro=none, is_adjustment='false'
 ) -%}
 {%- set no_text = 'cast(null as varchar(10))' -%}
 {%- set no_number = 'cast(null as ' ~ wide_type() ~ ')' %}

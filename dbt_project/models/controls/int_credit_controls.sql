@@ -121,7 +121,8 @@ grants_issued as (
         from ledger
         where kind in ('grant', 'refund')
         group by case kind when 'grant' then debit_account else kind end
-    ) as issued on case grants.source when 'refund' then 'refund' else {{ issuing_account('grants.source') }} end = issued.issuer
+    ) as issued
+        on case grants.source when 'refund' then 'refund' else {{ issuing_account('grants.source') }} end = issued.issuer
     where grants.granted_on >= settings.ledger_from
     group by grants.source
 

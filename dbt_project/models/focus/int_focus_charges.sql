@@ -68,7 +68,8 @@ charges as (
     select {{ focus_charge(
         charge_id=transfer_id('grant_days.customer_id', 'grant_days.posting_date', "'expiry'", 'grant_days.grant_id'),
         kind="'expiry'", cycle_start='grant_days.cycle_start', customer_id='grant_days.customer_id',
-        posting_date='grant_days.posting_date', period_from='grant_days.posting_date', period_until='grant_days.posting_date + 1',
+        posting_date='grant_days.posting_date', period_from='grant_days.posting_date',
+        period_until='grant_days.posting_date + 1',
         description="'Credits expired unused, of ' || grant_days.grant_id",
         sku='coalesce(grant_days.sku, grant_days.source)', grant_id='grant_days.grant_id',
         credit_delta_micro='-grant_days.expired_micro',

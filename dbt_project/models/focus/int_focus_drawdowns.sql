@@ -106,8 +106,8 @@ grant_spans as (
 
     select
         *,
-        burned_until_micro - burned_micro as grant_start_micro,
-        case when burn_order < grant_count then burned_until_micro end as grant_end_micro
+        burned_until_micro - burned_micro as start_micro,
+        case when burn_order < grant_count then burned_until_micro end as end_micro
     from burned
 
 ),
@@ -120,10 +120,10 @@ wallet_overlaps as (
         grant_spans.grant_id,
         grant_spans.burn_order,
         grant_spans.given_before_micro + greatest(
-            least(row_spans.row_end_micro - row_spans.drawn_micro, grant_spans.grant_end_micro) - grant_spans.grant_start_micro, 0
+            least(row_spans.row_end_micro - row_spans.drawn_micro, grant_spans.end_micro) - grant_spans.start_micro, 0
         ) as given_from_micro,
         grant_spans.given_before_micro + greatest(
-            least(row_spans.row_end_micro, grant_spans.grant_end_micro) - grant_spans.grant_start_micro, 0
+            least(row_spans.row_end_micro, grant_spans.end_micro) - grant_spans.start_micro, 0
         ) as given_to_micro
     from row_spans
     inner join grant_spans
