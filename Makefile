@@ -22,14 +22,14 @@ export DAY LINE ACTION REASON CUSTOMER SCENARIO HISTORY BASE
 
 ## run: generate six weeks of sample feeds, bill them, publish, say what was billed
 run: .venv/.installed
-	@$(BIN)/python -m orchestration.sample $(SAMPLE)
+	@$(BIN)/python -m gpu_credits sample $(SAMPLE)
 	@SEEDS_DIR=seeds FEEDS_URL=$(SAMPLE) DATA_DIR=data BOOKS_OPEN_ON=2026-01-05 \
-		$(BIN)/python -m orchestration.night.bill 2026-01-05 2026-02-15
+		$(BIN)/python -m gpu_credits bill 2026-01-05 2026-02-15
 
 ## bill: bill delivery days FROM to TO with SEEDS_DIR, FEEDS_URL and DATA_DIR from the environment
 bill: .venv/.installed
 	@test -n "$(FROM)" && test -n "$(TO)" || { echo "Usage: make bill FROM=2026-01-05 TO=2026-01-31"; exit 2; }
-	@$(BIN)/python -m orchestration.night.bill $(FROM) $(TO)
+	@$(BIN)/python -m gpu_credits bill $(FROM) $(TO)
 
 ## test: every test but the slow ones
 test: .venv/.installed
@@ -90,37 +90,37 @@ focus-gate: focus-validator
 ## explain: take an invoice line down to the delivered events, with sums that add up at every step
 explain: .venv/.installed
 	@test -n "$$LINE" || { echo "Usage: make explain LINE=<invoice_line_id>"; exit 2; }
-	@$(BIN)/python -m orchestration.explain "$$LINE"
+	@$(BIN)/python -m gpu_credits explain -- "$$LINE"
 
 ## replay: what deliveries FROM to TO would have cost with the seeds of SCENARIO (folders), beside today's
 replay: .venv/.installed
 	@test -n "$$SCENARIO" && test -n "$(FROM)" && test -n "$(TO)" || { echo "Usage: make replay SCENARIO='<folder> ...' FROM=2026-01-05 TO=2026-02-03 [FORMAT=markdown]"; exit 2; }
-	@$(BIN)/python -m orchestration.trial $$SCENARIO --from $(FROM) --to $(TO) --format $(or $(FORMAT),text)
+	@$(BIN)/python -m gpu_credits replay $$SCENARIO --from $(FROM) --to $(TO) --format $(or $(FORMAT),text)
 
 ## import: bill usage files that exist already, HISTORY (folder or URL), into books of their own
 import: .venv/.installed
 	@test -n "$$HISTORY" && test -n "$(FROM)" && test -n "$(TO)" || { echo "Usage: make import HISTORY=<folder or URL> FROM=2026-01-05 TO=2026-02-03"; exit 2; }
-	@$(BIN)/python -m orchestration.trial.history "$$HISTORY" $(FROM) $(TO)
+	@$(BIN)/python -m gpu_credits import "$$HISTORY" $(FROM) $(TO)
 
 ## check-catalog: refuse an edit of SEEDS_DIR, since BASE (folder or Git reference), that reaches into closed cycles
 check-catalog: .venv/.installed
 	@test -n "$$BASE" || { echo "Usage: make check-catalog BASE=<folder or Git reference>"; exit 2; }
-	@$(BIN)/python -m orchestration.trial.catalog_change "$$BASE" $(if $(CLOSED_THROUGH),--closed-through $(CLOSED_THROUGH))
+	@$(BIN)/python -m gpu_credits check-catalog $(if $(CLOSED_THROUGH),--closed-through $(CLOSED_THROUGH)) -- "$$BASE"
 
 ## settle: say that a person saw to a policy action, so that it is not sent any more, nor listed
 settle: .venv/.installed
 	@test -n "$$ACTION" && test -n "$$REASON" || { echo "Usage: make settle ACTION=<action_id> REASON=<what was done>"; exit 2; }
-	@$(BIN)/python -m orchestration.outbox settle --reason "$$REASON" "$$ACTION"
+	@$(BIN)/python -m gpu_credits settle --reason "$$REASON" -- "$$ACTION"
 
 ## forget: take back delivery day DAY, landed by mistake and not billed; its files are moved aside
 forget: .venv/.installed
 	@test -n "$$DAY" || { echo "Usage: make forget DAY=2026-03-12"; exit 2; }
-	@$(BIN)/python -m orchestration.landing forget "$$DAY"
+	@$(BIN)/python -m gpu_credits forget -- "$$DAY"
 
 ## accept-withdrawal: let the usage delivery of DAY lack the event ids that the check nothing_withdrawn names
 accept-withdrawal: .venv/.installed
 	@test -n "$$DAY" && test -n "$$REASON" || { echo "Usage: make accept-withdrawal DAY=2026-01-07 REASON=<why, and who says so>"; exit 2; }
-	@$(BIN)/python -m orchestration.landing accept-withdrawal --reason "$$REASON" "$$DAY"
+	@$(BIN)/python -m gpu_credits accept-withdrawal --reason "$$REASON" -- "$$DAY"
 
 ## bench: measure a night of SIZE (100k, 1m, 10m, 50m) beside its limit and its peers, and show it
 bench: .venv/.installed
@@ -129,16 +129,16 @@ bench: .venv/.installed
 
 ## ui: the Dagster UI on http://127.0.0.1:3000
 ui: .venv/.installed
-	@$(BIN)/python -m orchestration.ui.server
+	@$(BIN)/python -m gpu_credits ui
 
 ## portal: show the gauges on http://127.0.0.1:8000; with CUSTOMER=<id>, a link to its gauge first
 portal: .venv/.installed
-	@test -z "$$CUSTOMER" || $(BIN)/python -m orchestration.pages.portal link "$$CUSTOMER"
-	@$(BIN)/python -m orchestration.pages.portal serve
+	@test -z "$$CUSTOMER" || $(BIN)/python -m gpu_credits portal link -- "$$CUSTOMER"
+	@$(BIN)/python -m gpu_credits portal serve
 
 ## docs: every table, column, test and reader on one page, published/docs/index.html in DATA_DIR
 docs: .venv/.installed
-	@$(BIN)/python -m orchestration.books.documentation
+	@$(BIN)/python -m gpu_credits docs
 
 .venv/board/.installed: | .venv/.installed
 	@echo "Installing what draws the board into .venv/board (about a minute, once)"

@@ -101,7 +101,7 @@ def bill(feeds: Path, data: Path, **settings: str) -> Usage:
     began = time.monotonic()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     run = subprocess.Popen(
-        [sys.executable, "-m", "orchestration.night.bill", DAY.isoformat(), DAY.isoformat()],
+        [sys.executable, "-m", "gpu_credits", "bill", DAY.isoformat(), DAY.isoformat()],
         cwd=PROJECT_ROOT,
         env=environment,
         stdout=subprocess.PIPE,

@@ -90,7 +90,9 @@ def _all_books(asked: argparse.Namespace, folder: Path) -> Iterator[Golden]:
     feeds, seeds = folder / "sample_feeds", PROJECT_ROOT / "seeds"
     if not feeds.is_dir():
         subprocess.run(
-            [sys.executable, "-m", "orchestration.sample", str(feeds)], cwd=PROJECT_ROOT, check=True
+            [sys.executable, "-m", "gpu_credits", "sample", str(feeds)],
+            cwd=PROJECT_ROOT,
+            check=True,
         )
     yield Golden("whole", seeds, feeds, ((_FIRST, _LAST),))
     nights = [_HALF + timedelta(days=n) for n in range(1, (_LAST - _HALF).days + 1)]
@@ -119,7 +121,7 @@ def _bill(tree: Path, books: Golden, place: Path) -> None:
             flush=True,
         )
         subprocess.run(
-            [sys.executable, "-m", "orchestration.night.bill", first.isoformat(), last.isoformat()],
+            [sys.executable, "-m", "gpu_credits", "bill", first.isoformat(), last.isoformat()],
             cwd=tree,
             env=environment,
             check=True,

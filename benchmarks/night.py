@@ -87,7 +87,7 @@ class Bench:
 
     def whole(self, first: date, last: date) -> Measured:
         """Run the whole job over delivery days, as ``make bill`` does."""
-        command = [sys.executable, "-m", "orchestration.night.bill", str(first), str(last)]
+        command = [sys.executable, "-m", "gpu_credits", "bill", str(first), str(last)]
         return measure(command, self.environment)
 
     def job(self) -> Path:

@@ -7,15 +7,14 @@ from the environment, so that a stage's CPU and memory are its own.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
+from orchestration.books.dbt import run_dbt
 from orchestration.books.warehouse import writer_lock
-from orchestration.settings import BOUND_DBT, DBT_PROJECT_DIR, Settings, load_settings
+from orchestration.settings import Settings, load_settings
 
 EVENT_PASS = "gpu_credit_warehouse.usage"
 """The models from delivered events to rated usage, as dbt selects them."""
@@ -112,17 +111,7 @@ def start_up(settings: Settings, first: date, last: date) -> None:
 
 
 def _dbt(settings: Settings, arguments: list[str]) -> None:
-    subprocess.run(
-        [
-            sys.executable,
-            BOUND_DBT,
-            *arguments,
-            f"--project-dir={DBT_PROJECT_DIR}",
-            f"--profiles-dir={DBT_PROJECT_DIR}",
-        ],
-        env=os.environ | settings.dbt_environment(),
-        check=True,
-    )
+    run_dbt(settings, arguments, log=sys.stdout).check_returncode()
 
 
 STAGES: dict[str, Callable[[Settings, date, date], None]] = {

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+# Apprise's names for a POST to any address; with an "s" behind it, it is encrypted.
+_PLAIN_HTTP = ("json", "xml", "form")
 
 
 def is_safe(url: str) -> bool:
@@ -52,3 +58,29 @@ def problem_with(url: str) -> str | None:
     if parts.username or parts.password or parts.fragment:
         return "it holds a user, a password or a fragment"
     return None
+
+
+def services(urls: SecretStr) -> list[Any]:
+    """The services that NOTIFY_URLS names, as Apprise understands them.
+
+    Raises:
+        ValueError: says which of the URLs is wrong by its number, never by its text.
+    """
+    # Imported late: nobody who does not use it waits for it.
+    import apprise
+
+    # It logs the URLs that it cannot reach.
+    talkative = logging.getLogger("apprise")
+    talkative.propagate = False
+    talkative.handlers = [logging.NullHandler()]
+
+    found = []
+    for number, url in enumerate(urls.get_secret_value().split(), start=1):
+        service = apprise.Apprise.instantiate(url)
+        if service is None:
+            raise ValueError(f"URL {number} is none that Apprise understands")
+        parts = urlsplit(url)
+        if parts.scheme in _PLAIN_HTTP and parts.hostname not in LOOPBACK:
+            raise ValueError(f"URL {number} is not encrypted: write {parts.scheme}s://")
+        found.append(service)
+    return found

@@ -7,7 +7,6 @@ warehouse has to survive. What does not: anything that reads the seeds or bills;
 One day's usage file is a function of ``(seed, day)`` alone, so a longer sample only adds files.
 """
 
-import argparse
 import csv
 import gzip
 import io
@@ -24,6 +23,8 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from orchestration.errors import PlainError
 
 OPENS_ON = date(2026, 1, 5)
 """First delivery day of the sample; a Monday. The seeds' dates are chosen around it."""
@@ -180,7 +181,7 @@ WORKLOADS = (
 
 
 @dataclass(frozen=True)
-class Delivery:
+class SampleLine:
     """One line of one usage file, and why it is there."""
 
     day: date
@@ -285,7 +286,7 @@ def _corrected(row: Row, share: float) -> Row:
     }
 
 
-def _deliveries_of_usage_day(seed: int, day: date) -> Iterator[Delivery]:
+def _deliveries_of_usage_day(seed: int, day: date) -> Iterator[SampleLine]:
     """Every line that the use of one day causes, whichever day it is delivered."""
     random = Random(f"{seed}/{day}/delivery")
     conflicting = (day - OPENS_ON).days % 21 == 9
@@ -296,22 +297,22 @@ def _deliveries_of_usage_day(seed: int, day: date) -> Iterator[Delivery]:
                 pantry.append(row)
             delay = _delay_days(random)
             delivered_on = day + timedelta(days=delay)
-            yield Delivery(delivered_on, row, "late" if delay else "on_time")
+            yield SampleLine(delivered_on, row, "late" if delay else "on_time")
             chance = random.random()
             if chance < REPEAT_SHARE:
                 again_on = delivered_on + timedelta(days=random.randrange(2))
-                yield Delivery(again_on, _respelled(row, random), "duplicate")
+                yield SampleLine(again_on, _respelled(row, random), "duplicate")
             elif chance < REPEAT_SHARE + CORRECTION_SHARE:
                 share = random.choice([1, 1, 0.25, 0.5, -0.1])
                 fixed_on = delivered_on + timedelta(days=random.randint(1, 4))
-                yield Delivery(fixed_on, _corrected(row, share), "correction")
+                yield SampleLine(fixed_on, _corrected(row, share), "correction")
             elif conflicting and not delay:
                 conflicting = False
                 other = {**row, "quantity": row["quantity"] + 60}
-                yield Delivery(day + timedelta(days=1), other, "conflict")
+                yield SampleLine(day + timedelta(days=1), other, "conflict")
     if day == REFUNDED_USE:
         largest = max(pantry, key=lambda row: row["quantity"])
-        yield Delivery(REFUNDED_ON, _corrected(largest, 1), "correction")
+        yield SampleLine(REFUNDED_ON, _corrected(largest, 1), "correction")
 
 
 def _bad_malformed(row: Row, day: date) -> str:
@@ -355,7 +356,7 @@ BAD_ROWS: dict[str, Callable[[Row, date], Row | str]] = {
 """What each reason of ``rejected_rows`` looks like, made from a good row of that day."""
 
 
-def _bad_deliveries(seed: int, day: date) -> Iterator[Delivery]:
+def _bad_deliveries(seed: int, day: date) -> Iterator[SampleLine]:
     """Four days of a week bring one row that the warehouse has to refuse; reasons take turns."""
     week, weekday = divmod((day - OPENS_ON).days, 7)
     if weekday not in BAD_WEEKDAYS:
@@ -365,20 +366,20 @@ def _bad_deliveries(seed: int, day: date) -> Iterator[Delivery]:
     render = next(work for work in WORKLOADS if work.job == "render")
     good = next(_slices(seed, day, render))
     renamed = {**good, "event_id": f"frame-forge-{day:%Y%m%d}-{reason.replace('_', '-')}"}
-    yield Delivery(day, BAD_ROWS[reason](renamed, day), f"bad/{reason}")
+    yield SampleLine(day, BAD_ROWS[reason](renamed, day), f"bad/{reason}")
 
 
-def _is_delivered(used_on: date, delivery: Delivery) -> bool:
+def _is_delivered(used_on: date, delivery: SampleLine) -> bool:
     """Of the use before ``OPENS_ON``, later files hold late rows of three days and no repeats."""
     if used_on >= OPENS_ON or delivery.day < OPENS_ON:
         return True
     return used_on >= OLDEST_USAGE and delivery.kind == "late"
 
 
-def _usage_files(seed: int, first_day: date, last_day: date) -> dict[date, list[Delivery]]:
+def _usage_files(seed: int, first_day: date, last_day: date) -> dict[date, list[SampleLine]]:
     """The lines of every usage file, in the order in which they arrived."""
     days = _days(first_day, last_day)
-    files: dict[date, list[Delivery]] = {day: [] for day in days}
+    files: dict[date, list[SampleLine]] = {day: [] for day in days}
     for used_on in _days(first_day - timedelta(days=LONGEST_DELAY_DAYS), last_day):
         for delivery in _deliveries_of_usage_day(seed, used_on):
             if delivery.day in files and _is_delivered(used_on, delivery):
@@ -393,7 +394,7 @@ def _json_line(row: Row) -> str:
     return json.dumps(row, separators=(",", ":"))
 
 
-def _write_usage(folder: Path, day: date, lines: list[Delivery]) -> Path:
+def _write_usage(folder: Path, day: date, lines: list[SampleLine]) -> Path:
     """Write one delivery day in the format of that day; return the file."""
     if day == PARQUET_DAY:
         path = folder / f"usage_{day}.parquet"
@@ -668,7 +669,17 @@ class SampleSummary:
     """Relative to ``target``, in the order of writing."""
     usage_rows: int
     counts: dict[str, int] = field(default_factory=dict)
-    """Usage rows by kind of delivery, see ``Delivery.kind``."""
+    """Usage rows by kind of delivery, see ``SampleLine.kind``."""
+
+    def __str__(self) -> str:
+        """What was written, in words and sums."""
+        return "\n".join(
+            [
+                f"{self.usage_rows} usage rows of {self.first_day} .. {self.last_day}"
+                f" in {len(self.files)} files under {self.target}",
+                *(f"  {kind:<26}{count:>7}" for kind, count in self.counts.items()),
+            ]
+        )
 
 
 def _days(first_day: date, last_day: date) -> list[date]:
@@ -695,7 +706,7 @@ def generate_sample(
     The same arguments give the same bytes, and files of earlier calls are replaced, never read.
     """
     if last_day < first_day:
-        raise ValueError(f"the last day {last_day} is before the first day {first_day}")
+        raise PlainError(f"The last day {last_day} lies before the first day {first_day}")
     target = Path(target)
     written: list[Path] = []
 
@@ -734,28 +745,3 @@ def generate_sample(
         usage_rows=sum(counts.values()),
         counts=dict(sorted(counts.items())),
     )
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Write the sample from the command line and print what it holds."""
-    parser = argparse.ArgumentParser(
-        prog="python -m orchestration.sample", description=main.__doc__
-    )
-    parser.add_argument("target", type=Path, help="folder for the feeds")
-    parser.add_argument("--from", dest="first_day", type=date.fromisoformat, default=OPENS_ON)
-    parser.add_argument("--to", dest="last_day", type=date.fromisoformat, default=CLOSES_ON)
-    parser.add_argument("--seed", type=int, default=7)
-    options = parser.parse_args(arguments)
-    summary = generate_sample(
-        options.target, options.first_day, options.last_day, seed=options.seed
-    )
-    print(
-        f"{summary.usage_rows} usage rows of {summary.first_day} .. {summary.last_day}"
-        f" in {len(summary.files)} files under {summary.target}"
-    )
-    for kind, count in summary.counts.items():
-        print(f"  {kind:<26}{count:>7}")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,7 +6,6 @@ from here, see ``dbt_environment``).
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 from datetime import date
@@ -18,32 +17,39 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from orchestration.addresses import problem_with
-from orchestration.gates.gate import OPTIONAL_FIELDS
-from orchestration.night.notify import services
-from orchestration.sources.services.wanted import wanted
-from orchestration.sources.usagebox.address import engine_address
+from orchestration import renamed
+from orchestration.errors import PlainError
+from orchestration.places import Places
+from orchestration.setting_types import (
+    WITHOUT_MINOR_UNIT,
+    Address,
+    Currency,
+    DatabaseUrl,
+    DataFolder,
+    Folder,
+    Memory,
+    MixServices,
+    NotificationServices,
+    OptionalFields,
+    Origins,
+    PortalSecret,
+    PriceServices,
+    Share,
+    UsageApi,
+    UsageEngine,
+    WebhookKeys,
+    Webhooks,
+)
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_project"
-# ISO 4217: currencies whose invoices are in whole units, and those that these invoices can't hold.
-_WITHOUT_MINOR_UNIT = frozenset(
-    {"BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI"}
-    | {"VND", "VUV", "XAF", "XOF", "XPF"}
-)
-_FINER_THAN_CENTS = frozenset({"BHD", "CLF", "IQD", "JOD", "KWD", "LYD", "OMR", "TND", "UYW"})
-
-BOUND_DBT = PROJECT_ROOT / "orchestration" / "bin" / "bound_dbt.py"
-"""The dbt that runs are given: it ends when its run does."""
-
-Share = Annotated[Decimal, Field(ge=0, le=1, max_digits=7, decimal_places=6)]
 
 
-class SettingsError(ValueError):
+class SettingsError(PlainError, ValueError):
     """A setting is wrong; the message names it, its value and what is expected."""
 
 
-class Settings(BaseSettings):
+class Settings(Places, BaseSettings):
     """The job's settings; the name of an environment variable is the field's name in capitals.
 
     The README's settings table is tested against these fields.
@@ -51,7 +57,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    seeds_dir: Path = Field(
+    seeds_dir: Folder = Field(
         default=PROJECT_ROOT / "seeds",
         description="Folder with the seeds to bill with: catalog/, fleet/ and contracts/.",
     )
@@ -59,7 +65,7 @@ class Settings(BaseSettings):
         default=str(PROJECT_ROOT / "data" / "sample_feeds"),
         description="Where the feeds come from: a folder, or any URL that fsspec opens.",
     )
-    usage_url: str = Field(
+    usage_url: UsageEngine = Field(
         default="",
         description="The UsageBox engine asked for usage instead of the folder (default: none).",
     )
@@ -74,11 +80,11 @@ class Settings(BaseSettings):
         default=8,
         description="How many questions UsageBox is asked at once.",
     )
-    energy_price_url: str = Field(
+    energy_price_url: PriceServices = Field(
         default="",
         description="Services asked for energy prices besides the folder (default: none).",
     )
-    energy_mix_url: str = Field(
+    energy_mix_url: MixServices = Field(
         default="",
         description="Services asked for the energy mix besides the folder (default: none).",
     )
@@ -88,7 +94,7 @@ class Settings(BaseSettings):
     electricitymaps_token: SecretStr | None = Field(
         default=None, description="Token for electricitymaps:// in ENERGY_MIX_URL."
     )
-    data_dir: Path = Field(
+    data_dir: DataFolder = Field(
         default=PROJECT_ROOT / "data",
         description="Folder that holds everything the job writes.",
     )
@@ -104,7 +110,7 @@ class Settings(BaseSettings):
         default=Decimal("0.5"),
         description="Share of a pool's capacity down to which customers carry its idle time.",
     )
-    reporting_currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = Field(
+    reporting_currency: Currency = Field(
         default="USD",
         description="Currency of prices, costs and invoices; exchange rates are quoted in it.",
     )
@@ -139,14 +145,14 @@ class Settings(BaseSettings):
             "(default: it only warns)."
         ),
     )
-    accepted_fields_gone: str = Field(
+    accepted_fields_gone: OptionalFields = Field(
         default="",
         description=(
             "Optional fields of usage that no row is to have any more, separated by commas "
             "(default: none)."
         ),
     )
-    notify_urls: SecretStr | None = Field(
+    notify_urls: NotificationServices | None = Field(
         default=None,
         description="Apprise URLs told of a failed run, separated by spaces (default: only the log).",
     )
@@ -154,7 +160,7 @@ class Settings(BaseSettings):
         default=7,
         description="How many publications stay for rollback, the current one included.",
     )
-    publish_postgres_url: SecretStr | None = Field(
+    publish_postgres_url: DatabaseUrl | None = Field(
         default=None,
         description="PostgreSQL database that each publication is loaded into as well.",
     )
@@ -170,30 +176,30 @@ class Settings(BaseSettings):
         default="billing_customer",
         description="Role there that reads the rows of one customer.",
     )
-    policy_api_url: str = Field(
+    policy_api_url: UsageApi = Field(
         default="",
         description="The usage API that takes policy actions; /v1/policy-actions is added (default: none).",
     )
     policy_api_token: SecretStr | None = Field(
         default=None, description="Bearer token for POLICY_API_URL, if it asks for one."
     )
-    policy_delivery: bool = Field(
+    send_policy_actions: bool = Field(
         default=False,
         description="Whether policy actions are sent; off only lists what would be.",
     )
-    alert_webhook_secret: SecretStr | None = Field(
+    alert_webhook_secret: WebhookKeys | None = Field(
         default=None,
         description="Signs alerts: whsec_ and 24 to 64 bytes in base64. Two, with a space, while it changes.",
     )
-    alert_webhook_urls: SecretStr | None = Field(
+    alert_webhook_urls: Webhooks | None = Field(
         default=None,
         description="Where each alert is posted to, separated by spaces.",
     )
-    delivery_from: date | None = Field(
+    outbox_from: date | None = Field(
         default=None,
         description=(
             "First day whose actions and alerts are sent; older caps only if they still hold "
-            "(default: the books' last day when delivery was first on)."
+            "(default: the books' last day when sending was first on)."
         ),
     )
     show_cost_to: str = Field(
@@ -203,11 +209,11 @@ class Settings(BaseSettings):
             "* is all (default: none)."
         ),
     )
-    top_up_url: str = Field(
+    top_up_url: Address = Field(
         default="",
         description="Where the link on a gauge page leads that adds credits (default: none).",
     )
-    portal_secret: SecretStr | None = Field(
+    portal_secret: PortalSecret | None = Field(
         default=None,
         description="Signs portal sessions, 32 characters or more; without it a key in DATA_DIR does.",
     )
@@ -215,11 +221,11 @@ class Settings(BaseSettings):
         default=15,
         description="Minutes that a portal session lasts.",
     )
-    portal_frame_ancestors: str = Field(
+    portal_frame_ancestors: Origins = Field(
         default="",
         description="Origins whose pages may embed a gauge, separated by spaces (default: none).",
     )
-    duckdb_memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$")] = Field(
+    duckdb_memory_limit: Memory = Field(
         default="8GB",
         description="Memory that DuckDB may use before it spills to disk.",
     )
@@ -252,29 +258,6 @@ class Settings(BaseSettings):
         description="The server's spark.sql.warehouse.dir, as this machine sees it.",
     )
 
-    @field_validator("data_dir", "seeds_dir")
-    @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().resolve()
-
-    @field_validator("reporting_currency")
-    @classmethod
-    def _at_most_two_minor_digits(cls, currency: str) -> str:
-        if currency in _FINER_THAN_CENTS:
-            raise ValueError(
-                f"{currency} has more than two minor digits; invoices have two at most"
-            )
-        return currency
-
-    @field_validator("data_dir")
-    @classmethod
-    def _can_hold_a_database(cls, path: Path) -> Path:
-        # DuckDB would put its journal into another folder for the one, and find no file for the other.
-        for character in "?\\":
-            if character in str(path):
-                raise ValueError(f"DuckDB cannot work in a folder with {character} in its path")
-        return path
-
     @field_validator("dbt_target")
     @classmethod
     def _folder_for_spark(cls, target: str, info: ValidationInfo) -> str:
@@ -299,115 +282,19 @@ class Settings(BaseSettings):
             raise ValueError("DBT_TARGET=spark needs it, to read what was billed")
         return path.expanduser().resolve() if path else None
 
-    @field_validator("usage_url")
+    @field_validator("send_policy_actions")
     @classmethod
-    def _usage_engine(cls, url: str) -> str:
-        if url:
-            engine_address(url)
-        return url
-
-    @field_validator("energy_price_url")
-    @classmethod
-    def _price_connectors(cls, urls: str) -> str:
-        wanted("energy", urls)
-        return urls
-
-    @field_validator("energy_mix_url")
-    @classmethod
-    def _mix_connectors(cls, urls: str) -> str:
-        wanted("carbon", urls)
-        return urls
-
-    @field_validator("publish_postgres_url")
-    @classmethod
-    def _postgres_address(cls, url: SecretStr | None) -> SecretStr | None:
-        if url and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("it must read postgresql://user:password@host:port/database")
-        return url
-
-    @field_validator("policy_api_url")
-    @classmethod
-    def _policy_address(cls, url: str) -> str:
-        if url and (problem := problem_with(url)):
-            raise ValueError(f"{problem}; a token goes into POLICY_API_TOKEN")
-        return url.rstrip("/")
-
-    @field_validator("policy_delivery")
-    @classmethod
-    def _policy_delivery_has_an_address(cls, on: bool, info: ValidationInfo) -> bool:
+    def _usage_api_is_named(cls, on: bool, info: ValidationInfo) -> bool:
         if on and info.data.get("policy_api_url") == "":
             raise ValueError("it is on, but POLICY_API_URL names no usage API")
         return on
 
-    @field_validator("alert_webhook_secret")
-    @classmethod
-    def _webhook_keys(cls, secrets: SecretStr | None) -> SecretStr | None:
-        for secret in secrets.get_secret_value().split() if secrets else ():
-            try:
-                key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-            except ValueError:
-                key = b""
-            if not secret.startswith("whsec_") or not 24 <= len(key) <= 64:
-                raise ValueError(
-                    "a secret is whsec_ and 24 to 64 random bytes in base64; make one with: "
-                    "echo whsec_$(openssl rand -base64 32)"
-                )
-        return secrets
-
     @field_validator("alert_webhook_urls")
     @classmethod
-    def _webhook_addresses(cls, urls: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        listed = urls.get_secret_value().split() if urls else []
-        for number, url in enumerate(listed, start=1):
-            if problem := problem_with(url):
-                raise ValueError(f"URL {number}: {problem}")
-        if len(set(listed)) != len(listed):
-            raise ValueError("a URL stands there twice")
-        if listed and info.data.get("alert_webhook_secret", "wrong") is None:
+    def _alerts_are_signed(cls, urls: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if urls and info.data.get("alert_webhook_secret", "wrong") is None:
             raise ValueError("alerts are signed: set ALERT_WEBHOOK_SECRET")
         return urls
-
-    @field_validator("accepted_fields_gone")
-    @classmethod
-    def _optional_fields(cls, names: str) -> str:
-        for name in names.split(","):
-            if name.strip() and name.strip() not in OPTIONAL_FIELDS:
-                raise ValueError(f"{name.strip()} is none of {', '.join(OPTIONAL_FIELDS)}")
-        return names
-
-    @field_validator("notify_urls")
-    @classmethod
-    def _notification_services(cls, urls: SecretStr | None) -> SecretStr | None:
-        if urls:
-            services(urls)
-        return urls
-
-    @field_validator("top_up_url")
-    @classmethod
-    def _top_up_address(cls, url: str) -> str:
-        if url and (problem := problem_with(url)):
-            raise ValueError(problem)
-        return url
-
-    @field_validator("portal_secret")
-    @classmethod
-    def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret is not None and len(secret.get_secret_value()) < 32:
-            raise ValueError(
-                "it is shorter than 32 characters; make one with: openssl rand -hex 32"
-            )
-        return secret
-
-    @field_validator("portal_frame_ancestors")
-    @classmethod
-    def _origins(cls, origins: str) -> str:
-        for origin in origins.split():
-            if problem := problem_with(origin):
-                raise ValueError(f"{origin}: {problem}")
-            # It goes into a header, where a semicolon or a comma begins something else.
-            if not re.fullmatch(r"https?://[A-Za-z0-9.\-]+(:[0-9]+)?", origin):
-                raise ValueError(f"{origin}: an origin is a scheme, a host and at most a port")
-        return " ".join(origins.split())
 
     @cached_property
     def fields_gone(self) -> frozenset[str]:
@@ -422,16 +309,6 @@ class Settings(BaseSettings):
         return frozenset(name.strip() for name in self.show_cost_to.split(",") if name.strip())
 
     @cached_property
-    def connector_cache_dir(self) -> Path:
-        """What connectors have fetched; a service may not give it again."""
-        return self.data_dir / "connector_cache"
-
-    @cached_property
-    def usagebox_dir(self) -> Path:
-        """What UsageBox engines have delivered, a folder each."""
-        return self.data_dir / "usagebox"
-
-    @cached_property
     def tokens(self) -> dict[str, SecretStr | None]:
         """The connectors' tokens by environment variable."""
         return {
@@ -443,21 +320,6 @@ class Settings(BaseSettings):
     def max_delivery_bytes(self) -> int:
         """The largest delivered file that is read, unpacked."""
         return int(self.max_delivery_gb * 10**9)
-
-    @cached_property
-    def landing_dir(self) -> Path:
-        """Where the feeds are landed as Parquet."""
-        return self.data_dir / "landing"
-
-    @cached_property
-    def warehouse_dir(self) -> Path:
-        """Where dbt keeps the warehouse; deleting it starts the books anew from the landing."""
-        return self.data_dir / "warehouse"
-
-    @cached_property
-    def warehouse_file(self) -> Path:
-        """The warehouse of DuckDB; dbt is its only writer."""
-        return self.warehouse_dir / "warehouse.duckdb"
 
     @property
     def spark_tables_dir(self) -> Path:
@@ -475,56 +337,6 @@ class Settings(BaseSettings):
         """What is there once anything was billed: the file of DuckDB, the folder of Spark."""
         return self.spark_tables_dir if self.dbt_target == "spark" else self.warehouse_file
 
-    @cached_property
-    def console_log(self) -> Path:
-        """What dbt printed in the last run from the command line."""
-        return self.data_dir / "dbt" / "logs" / "console.log"
-
-    @cached_property
-    def quality_dir(self) -> Path:
-        """What the gates of the feeds found."""
-        return self.data_dir / "quality"
-
-    @cached_property
-    def data_docs_dir(self) -> Path:
-        """The same as pages: open ``index.html``."""
-        return self.quality_dir / "data_docs"
-
-    @cached_property
-    def archive_dir(self) -> Path:
-        """What is kept for good: final invoices, and receipts of what was sent."""
-        return self.data_dir / "archive"
-
-    @cached_property
-    def delivery_dir(self) -> Path:
-        """Where the lists are of what was sent and what waits."""
-        return self.data_dir / "delivery"
-
-    @cached_property
-    def published_dir(self) -> Path:
-        """Where the publications are; ``current`` is what readers open."""
-        return self.data_dir / "published"
-
-    @cached_property
-    def portal_dir(self) -> Path:
-        """Where the pages are, and the key that names them."""
-        return self.data_dir / "portal"
-
-    @cached_property
-    def pages_dir(self) -> Path:
-        """The customers' gauge pages; ``current`` is what a portal reads."""
-        return self.portal_dir / "pages"
-
-    @cached_property
-    def finance_dir(self) -> Path:
-        """Finance's page, which no customer may see: outside the folder of the customers' pages."""
-        return self.portal_dir / "finance"
-
-    @cached_property
-    def staged_seeds_dir(self) -> Path:
-        """The validated copy of the seeds that dbt loads."""
-        return self.data_dir / "seeds"
-
     def apart(self, **others: Any) -> Settings:
         """These settings with other values for some, such as ``data_dir``.
 
@@ -536,7 +348,7 @@ class Settings(BaseSettings):
     @property
     def minor_digits(self) -> int:
         """Decimals of an invoice amount in the reporting currency (ISO 4217): 2, or 0."""
-        return 0 if self.reporting_currency in _WITHOUT_MINOR_UNIT else 2
+        return 0 if self.reporting_currency in WITHOUT_MINOR_UNIT else 2
 
     def dbt_environment(self) -> dict[str, str]:
         """The environment that dbt_project.yml and profiles.yml read."""
@@ -574,7 +386,9 @@ def load_settings() -> Settings:
         SettingsError: names every setting that is wrong, with its value and what is expected.
     """
     try:
-        settings = Settings()
+        settings = Settings(**renamed.under_new_names(os.environ))
+    except renamed.SetTwice as error:
+        raise SettingsError(f"Wrong settings in the environment: {error}") from None
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc'])).upper()}={_shown(problem)}: {problem['msg']}"
@@ -590,8 +404,14 @@ def load_settings() -> Settings:
 def _shown(problem: Any) -> str:
     """The value of a wrong setting, unless it is a secret."""
     field = Settings.model_fields[str(problem["loc"][0])]
-    is_secret = SecretStr in (field.annotation, *get_args(field.annotation))
-    return "***" if is_secret else repr(without_credentials(str(problem["input"])))
+    return (
+        "***" if is_secret(field.annotation) else repr(without_credentials(str(problem["input"])))
+    )
+
+
+def is_secret(annotation: Any) -> bool:
+    """Whether a setting of this type is never shown."""
+    return annotation is SecretStr or any(map(is_secret, get_args(annotation)))
 
 
 def without_credentials(url: str) -> str:

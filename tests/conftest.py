@@ -19,7 +19,8 @@ import duckdb
 import hypothesis
 import pytest
 
-from orchestration import landing
+from gpu_credits.cli import app
+from orchestration import landing, renamed
 from orchestration.gates.needs import needed_feeds
 from orchestration.night.billing import billing_run
 from orchestration.publication.publish import marts_of, publish
@@ -28,7 +29,7 @@ from orchestration.settings import DBT_PROJECT_DIR, PROJECT_ROOT, Settings
 from orchestration.sources.folder import FolderSource
 
 SHARED = PROJECT_ROOT.parent / "shared"
-SETTING_NAMES = [name.upper() for name in Settings.model_fields]
+SETTING_NAMES = [*(name.upper() for name in Settings.model_fields), *renamed.SETTINGS]
 
 # The same examples in every run, so that a change is judged by the change; `make fuzz` looks for
 # new ones.
@@ -169,7 +170,7 @@ def run_job(
     environment.update({name: str(value) for name, value in settings.items()})
     environment["DAGSTER_HOME"] = str(Path(settings["DATA_DIR"]) / "dagster")
     return subprocess.run(
-        [sys.executable, "-m", "orchestration.night.bill", *arguments],
+        [sys.executable, "-m", "gpu_credits", "bill", *arguments],
         cwd=PROJECT_ROOT,
         env=environment,
         capture_output=True,
@@ -177,6 +178,13 @@ def run_job(
         timeout=timeout,
         check=False,
     )
+
+
+def command(*arguments: str) -> int:
+    """The exit code of ``gpu-credits`` with these arguments, in this process."""
+    with pytest.raises(SystemExit) as end:
+        app(arguments, prog_name="gpu-credits")
+    return int(end.value.code or 0)
 
 
 def differences(

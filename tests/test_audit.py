@@ -35,7 +35,7 @@ from orchestration.defs.billing_assets import billing_models
 from orchestration.night.failures import failed_run
 
 wanted = {
-    "tables": [*billing_models.keys],
+    "tables": [*billing_models().keys],
     "publication": [dg.AssetKey(["published", "marts"])],
 }[sys.argv[1]]
 job = defs().resolve_job_def("nightly")

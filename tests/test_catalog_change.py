@@ -11,13 +11,14 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from conftest import command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestration.seeds.changes import Closed, retroactive_edits
 from orchestration.seeds.staging import check_seeds, seed_contracts
 from orchestration.settings import PROJECT_ROOT, Settings
-from orchestration.trial.catalog_change import closed_cycles, main
+from orchestration.trial.catalog_change import closed_cycles
 
 THROUGH = date(2026, 1, 31)
 SEEDS = PROJECT_ROOT / "seeds"
@@ -269,10 +270,10 @@ def repository(seeds, tmp_path, monkeypatch):
 
 def test_the_command_compares_with_a_git_reference(repository, tmp_path, capsys):
     manifest(tmp_path / "data", "2026-02-12")
-    assert main(["main"]) == 0
+    assert command("check-catalog", "main") == 0
     assert "No edit reaches back" in capsys.readouterr().out
     edit(repository, "credit_rates", "H200,*,6.2,2025-11-01,", "H200,*,6.3,2025-11-01,")
-    assert main(["main"]) == 1
+    assert command("check-catalog", "main") == 1
     said = capsys.readouterr().err
     assert "catalog/credit_rates.csv: row 4: column credits_per_gpu_minute: 6.2 became 6.3" in said
     assert "2026-02-04" in said  # Frame Forge and Babel Lab have the last cycle that closed.
@@ -287,27 +288,27 @@ def test_the_command_says_which_open_days_are_billed_anew(repository, tmp_path, 
         "H200,*,6.2,2025-11-01,2026-02-06",
         "H200,*,6.3,2026-02-06,",
     )
-    assert main(["main"]) == 0
+    assert command("check-catalog", "main") == 0
     assert "make bill FROM=2026-02-06 TO=2026-02-12" in capsys.readouterr().out
 
 
 def test_without_books_it_must_be_said_what_is_closed(repository, capsys):
-    assert main(["main"]) == 2
+    assert command("check-catalog", "main") == 2
     assert "--closed-through" in capsys.readouterr().err
-    assert main(["main", "--closed-through", "2026-01-31"]) == 0
+    assert command("check-catalog", "main", "--closed-through", "2026-01-31") == 0
 
 
 @pytest.mark.parametrize("base", ["no-such-branch", "--output=x", "main:seeds"])
 def test_what_is_no_base_is_refused(repository, tmp_path, capsys, base):
     manifest(tmp_path / "data", "2026-02-12")
-    assert main(["--", base]) == 2
+    assert command("check-catalog", "--", base) == 2
     assert "neither a folder nor a Git reference" in capsys.readouterr().err
 
 
 def test_a_base_that_breaks_the_contract_is_named(repository, tmp_path, capsys):
     base = Path(shutil.copytree(SEEDS, tmp_path / "base"))
     (base / "catalog" / "plans.csv").unlink()
-    assert main([str(base), "--closed-through", "2026-01-31"]) == 2
+    assert command("check-catalog", str(base), "--closed-through", "2026-01-31") == 2
     assert "The base cannot be compared with" in capsys.readouterr().err
 
 
@@ -315,4 +316,4 @@ def test_the_sample_is_its_own_base(capsys, monkeypatch):
     monkeypatch.setenv("SEEDS_DIR", str(SEEDS))
     with (SEEDS / "catalog" / "plans.csv").open(encoding="utf-8") as file:
         assert len(list(csv.reader(file))) > 3
-    assert main([str(SEEDS), "--closed-through", "2026-02-28"]) == 0
+    assert command("check-catalog", str(SEEDS), "--closed-through", "2026-02-28") == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from datetime import date, datetime, timedelta
@@ -81,10 +80,10 @@ def test_another_release_is_parsed_from_nothing(location, tmp_path, monkeypatch)
 
 def test_published_tables_promise_their_keys(location):
     """Also those whose tests look at what a night rebuilt only: database servers are told of them."""
-    from orchestration.books.dbt_project import dbt_project
+    from orchestration.location import manifest as manifest_of_dbt
     from orchestration.publication.postgres.contract import contracts_of
 
-    manifest = json.loads(dbt_project.manifest_path.read_text(encoding="utf-8"))
+    manifest = manifest_of_dbt()
     contracts = {contract.mart.name: contract for contract in contracts_of(manifest)}
     without = {name for name, contract in contracts.items() if contract.primary_key is None}
     assert without == NO_KEY
@@ -106,7 +105,7 @@ def test_every_run_stays_in_one_process(location):
 def test_the_stages_are_the_groups(location):
     graph = location.resolve_asset_graph()
     groups = {graph.get(key).group_name for key in graph.materializable_asset_keys}
-    around = {"feeds", "seeds", "publication", "delivery", "portal"}
+    around = {"feeds", "seeds", "publication", "outbox", "renamed", "portal"}
     folders = {path.parent.name for path in (DBT_PROJECT_DIR / "models").rglob("*.sql")}
     assert groups == folders | around
 
@@ -129,11 +128,11 @@ def test_postgres_is_loaded_only_where_a_database_is_named(location, tmp_path, m
         '{"last_delivery_day": "2026-01-05"}', encoding="utf-8"
     )
     named = Settings(data_dir=tmp_path, publish_postgres_url="postgresql://a:secret@127.0.0.1:1/b")
-    monkeypatch.setattr(postgres, "settings", named)
+    monkeypatch.setattr(postgres, "settings", lambda: named)
     [asset] = postgres.postgres().assets
     assert asset.key == key
     with pytest.raises(dg.Failure, match="PostgreSQL keeps what it had") as failure:
-        asset(dg.build_asset_context(partition_key="2026-01-05"))
+        asset(dg.build_asset_context(partition_key="2026-01-05"), settings=named)
     assert "secret" not in str(failure.value)
 
 
@@ -149,21 +148,21 @@ def test_a_run_fails_when_the_usage_api_does_not_take_an_action(
     location, tmp_path, monkeypatch, status, is_taken
 ):
     """The list is on the asset in any case; what it hands on is told by the check that failed."""
-    from orchestration.defs import outbox_assets as delivery
+    from orchestration.defs import outbox_assets
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     capped = action("acme", "cap_usage", "2026-01-05")
     publish(tmp_path, "2026-01-05", actions=[capped])
     with misbehaving(lambda key, turn: status) as api:
-        settings = Settings(data_dir=tmp_path, policy_api_url=api.url, policy_delivery=True)
-        monkeypatch.setattr(delivery, "settings", settings)
+        settings = Settings(data_dir=tmp_path, policy_api_url=api.url, send_policy_actions=True)
         result = dg.materialize(
-            [delivery.policy_actions_delivery, delivery.alerts_delivery],
+            [outbox_assets.policy_actions_outbox, outbox_assets.alerts_outbox],
+            resources={"settings": settings},
             partition_key="2026-01-05",
             raise_on_error=False,
         )
     assert result.success is is_taken
-    [event] = result.asset_materializations_for_node("delivery__policy_actions")
+    [event] = result.asset_materializations_for_node("outbox__policy_actions")
     [row] = event.metadata["list"].records
     assert row.data["id"] == capped["action_id"]
     assert row.data["state"] == ("sent" if is_taken else "refused")
@@ -177,6 +176,33 @@ def test_a_run_fails_when_the_usage_api_does_not_take_an_action(
         assert arrived.description == f"{capped['action_id']} (usage API): status 422"
 
 
+def test_what_has_an_old_name_does_the_same_and_no_night_runs_it(location, tmp_path, monkeypatch):
+    """After the new name or before it: what has its receipt is not sent again."""
+    from orchestration.defs import outbox_assets
+
+    old = {dg.AssetKey(["delivery", name]) for name in ("policy_actions", "alerts")}
+    graph = location.resolve_asset_graph()
+    assert old == {
+        k for k in graph.materializable_asset_keys if graph.get(k).group_name == "renamed"
+    }
+    assert not any(graph.get(key).automation_condition for key in old)
+    nightly = location.resolve_job_def("nightly").asset_layer
+    assert nightly.executable_asset_keys == graph.materializable_asset_keys - old
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    publish(tmp_path, "2026-01-05", actions=[action("acme", "cap_usage", "2026-01-05")])
+    with misbehaving() as api:
+        settings = Settings(data_dir=tmp_path, policy_api_url=api.url, send_policy_actions=True)
+        for assets in (
+            [outbox_assets.policy_actions_renamed, outbox_assets.alerts_renamed],
+            [outbox_assets.policy_actions_outbox, outbox_assets.policy_actions_renamed],
+        ):
+            assert dg.materialize(
+                assets, resources={"settings": settings}, partition_key="2026-01-05"
+            ).success
+    assert len(api.asked) == 1
+
+
 def test_usage_lands_from_an_engine_and_is_held_against_its_sums(location, tmp_path, monkeypatch):
     """The first day is sound; then its row is lost; on the third nothing was ingested."""
     from orchestration.defs import feed_assets as feeds
@@ -188,14 +214,18 @@ def test_usage_lands_from_an_engine_and_is_held_against_its_sums(location, tmp_p
     engine = MeteringEngine([event("e1", "2026-01-05T09:00:00Z", "2026-01-05T10:00:00Z")])
 
     def checks(day: str) -> dict[str, tuple[bool, str | None]]:
-        result = dg.materialize([feeds.usage], partition_key=day, raise_on_error=False)
+        result = dg.materialize(
+            [feeds.usage],
+            resources={"settings": settings},
+            partition_key=day,
+            raise_on_error=False,
+        )
         found = result.get_asset_check_evaluations()
         assert result.success is all(check.passed for check in found)
         return {check.check_name: (check.passed, check.description) for check in found}
 
     with serving(engine) as address:
         settings = Settings(data_dir=tmp_path, seeds_dir=seeds, usage_url=f"usagebox+{address}")
-        monkeypatch.setattr(feeds, "settings", settings)
         complete, withdrawn, equal = checks("2026-01-05").values()
         assert complete == withdrawn == equal == (True, None)
         (lost,) = settings.landing_dir.glob("usage/usage_day=2026-01-05/*/part.parquet")
@@ -340,7 +370,7 @@ def test_tables_without_their_tests_are_no_billing(location):
     from orchestration.defs.billing_assets import billing_models
 
     job = location.resolve_implicit_global_asset_job_def().get_subset(
-        asset_selection=set(billing_models.keys), asset_check_selection=set()
+        asset_selection=set(billing_models().keys), asset_check_selection=set()
     )
     result = job.execute_in_process(partition_key="2026-01-05", raise_on_error=False)
     assert not result.success
@@ -362,23 +392,25 @@ def test_a_gate_says_in_the_ui_what_it_expected_and_found(
     location, sample_feeds, tmp_path, monkeypatch, day
 ):
     """Also if the checks are executed by themselves, without a day."""
-    from orchestration.defs import gate_checks as quality
+    from orchestration.defs.gate_checks import gates
 
+    [checks] = gates().asset_checks
     settings = Settings(data_dir=tmp_path, feeds_url=str(sample_feeds), max_feed_age_days=0)
     Books(settings).land([date(2026, 1, 5), date(2026, 1, 6)])
     for usage_day in (date(2026, 1, 5), date(2026, 1, 6)):
         usage_part(settings.landing_dir, usage_day, date(2026, 1, 6)).unlink()
-    monkeypatch.setattr(quality, "settings", settings)
     job = location.resolve_implicit_global_asset_job_def().get_subset(
-        asset_selection=set(), asset_check_selection={spec.key for spec in quality.SPECS}
+        asset_selection=set(), asset_check_selection=set(checks.check_keys)
     )
-    result = job.execute_in_process(partition_key=day, raise_on_error=False)
+    result = job.execute_in_process(
+        partition_key=day, resources={"settings": settings}, raise_on_error=False
+    )
     assert not result.success
     found = {
         (check.asset_key.path[-1], check.check_name): check
         for check in result.get_asset_check_evaluations()
     }
-    assert len(found) == len(quality.SPECS)
+    assert len(found) == len(checks.check_keys)
     stale = found["usage", "freshness"]
     assert not stale.passed
     assert stale.severity == dg.AssetCheckSeverity.ERROR
@@ -386,8 +418,8 @@ def test_a_gate_says_in_the_ui_what_it_expected_and_found(
     assert "expected newest_age_days at most 0, found 2 for 2026-01-06" in stale.description
     table = stale.metadata["expectations"].md_str.splitlines()
     assert [line.split(" | ")[2] for line in table[2:]] == [
-        r"newest\_row\_is\_recent",
         r"newest\_row\_within\_limit",
+        r"newest\_row\_is\_recent",
     ]
     assert Path(stale.metadata["data_docs"].path).exists()
     whole = found["usage", "schema"]

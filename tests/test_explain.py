@@ -16,10 +16,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import Books
+from conftest import Books, command
 
 from orchestration.explain import NothingToExplain, explain
-from orchestration.explain.__main__ import main
 from orchestration.explain.books_read import tier_prices
 from orchestration.explain.exact import rounded, shown, spread
 from orchestration.sample import generate_sample
@@ -293,7 +292,7 @@ def test_a_spoiled_publication_does_not_add_up(
     assert changed
 
     monkeypatch.setenv("DATA_DIR", str(copied.data_dir))
-    code = main([line_id])
+    code = command("explain", "--", line_id)
 
     text = capsys.readouterr().out
     assert code == 1
@@ -330,7 +329,7 @@ def test_an_unknown_id_gets_the_closest_ones(
 ) -> None:
     monkeypatch.setenv("DATA_DIR", str(billed.settings.data_dir))
 
-    code = main(["agri-scan/2026-01-10/base_credits/sub-agri-scam"])
+    code = command("explain", "agri-scan/2026-01-10/base_credits/sub-agri-scam")
 
     said = capsys.readouterr()
     assert code == 2
@@ -353,7 +352,7 @@ def test_nothing_published_is_no_traceback(
 ) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
 
-    assert main(["any"]) == 2
+    assert command("explain", "any") == 2
     assert "Nothing is published" in capsys.readouterr().err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -71,5 +72,5 @@ def test_a_command_that_fails_after_it_published_says_that_it_did(tmp_path, monk
     monkeypatch.setattr(bill, "_bill", publish_and_fail)
     monkeypatch.setattr(bill, "notify", lambda settings, run, **how: told.append(run.outcome))
     with pytest.raises(ValueError, match="no summary"):
-        bill.main(["2026-01-05", "2026-01-05"])
+        bill.bill_days(date(2026, 1, 5), date(2026, 1, 5))
     assert told == ["The books were published; what follows on them did not succeed."]

@@ -67,7 +67,7 @@ class World:
             **more,
         }
         return {
-            "args": [sys.executable, "-m", "orchestration.night.bill", BEFORE, NIGHT],
+            "args": [sys.executable, "-m", "gpu_credits", "bill", BEFORE, NIGHT],
             "cwd": PROJECT_ROOT,
             "env": environment,
             "stdout": subprocess.PIPE,

@@ -143,7 +143,7 @@ def test_figures_that_should_have_been_renewed_are_called_out_of_date(settings):
 def test_the_command_prints_a_link_and_refuses_to_serve_nothing(tmp_path):
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "orchestration.pages.portal", *arguments],
+            [sys.executable, "-m", "gpu_credits", "portal", *arguments],
             cwd=PROJECT_ROOT,
             env={"DATA_DIR": str(tmp_path), "PATH": ""},
             capture_output=True,

@@ -26,7 +26,7 @@ from orchestration.pages.finance_page import build_finance_page, finance_figures
 from orchestration.pages.gauge_page import content_security_policy, gauge_page
 from orchestration.pages.names import WrongKey, page_name, session_secret
 from orchestration.pages.projection import pace_range, reached_on, unused
-from orchestration.pages.read_models import Gauge, State
+from orchestration.pages.read_models import Gauge, GaugeState
 from orchestration.pages.slices import CustomerSlice, ForeignRow, customer_slices
 from orchestration.pages.words import amount, percent, plain, rate, rate_words
 from orchestration.settings import DBT_PROJECT_DIR, Settings
@@ -104,18 +104,18 @@ def published(tmp_path: Path, *scenes: Scene, **settings: str) -> Settings:
 @pytest.mark.parametrize(
     ("scene", "state", "badge", "projection"),
     [
-        ("healthy", State.HEALTHY, "Healthy", "Not before they expire"),
-        ("sixty", State.WARNING, "Getting low", "23 Feb 2026"),
-        ("capped", State.CAPPED, "Capped", "16 Feb 2026"),
-        ("empty", State.EMPTY, "Empty", "Nothing left"),
-        ("overdrawn", State.OVERDRAWN, "Overdrawn", "Nothing left"),
-        ("idle", State.IDLE, "Not in use", "No date"),
-        ("new", State.NEW, "No credits yet", "Nothing to run out"),
-        ("unlimited", State.HEALTHY, "Healthy", "23 Mar 2026"),
-        ("planless", State.EMPTY, "Empty", "Nothing left"),
-        ("last-day", State.EXPIRED, "Expired", "Nothing left"),
-        ("bought-out", State.CAPPED, "Capped", "16 Feb 2026"),
-        ("beyond", State.WARNING, "Getting low", "18 Feb 2026"),
+        ("healthy", GaugeState.HEALTHY, "Healthy", "Not before they expire"),
+        ("sixty", GaugeState.WARNING, "Getting low", "23 Feb 2026"),
+        ("capped", GaugeState.CAPPED, "Capped", "16 Feb 2026"),
+        ("empty", GaugeState.EMPTY, "Empty", "Nothing left"),
+        ("overdrawn", GaugeState.OVERDRAWN, "Overdrawn", "Nothing left"),
+        ("idle", GaugeState.IDLE, "Not in use", "No date"),
+        ("new", GaugeState.NEW, "No credits yet", "Nothing to run out"),
+        ("unlimited", GaugeState.HEALTHY, "Healthy", "23 Mar 2026"),
+        ("planless", GaugeState.EMPTY, "Empty", "Nothing left"),
+        ("last-day", GaugeState.EXPIRED, "Expired", "Nothing left"),
+        ("bought-out", GaugeState.CAPPED, "Capped", "16 Feb 2026"),
+        ("beyond", GaugeState.WARNING, "Getting low", "18 Feb 2026"),
     ],
 )
 def test_every_state_has_its_words(gauges, pages, scene, state, badge, projection):

@@ -327,7 +327,7 @@ class TestBooks:
         environment = {"SEEDS_DIR": twins.root / "seeds", "DATA_DIR": twins.hostile}
         for asked, code in ((line_id, 0), (line_id + "\x1b[2J", 2)):
             said = subprocess.run(
-                [sys.executable, "-m", "orchestration.explain", "--", asked],
+                [sys.executable, "-m", "gpu_credits", "explain", "--", asked],
                 cwd=PROJECT_ROOT,
                 env={"PATH": "", **{name: str(value) for name, value in environment.items()}},
                 capture_output=True,

@@ -18,28 +18,25 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import get_args
 from urllib.parse import quote
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
 from conftest import SETTING_NAMES, run_job
-from pydantic import SecretStr
 
 from orchestration.settings import (
     PROJECT_ROOT,
     Settings,
     SettingsError,
+    is_secret,
     load_settings,
     without_credentials,
 )
 from orchestration.sources.folder import FeedProblem, FolderSource
 
 SECRETS = sorted(
-    name
-    for name, field in Settings.model_fields.items()
-    if SecretStr in (field.annotation, *get_args(field.annotation))
+    name for name, field in Settings.model_fields.items() if is_secret(field.annotation)
 )
 
 
@@ -280,8 +277,8 @@ def test_a_night_in_which_every_receiver_fails_tells_no_secret(tmp_path, sample_
             "DATA_DIR": data,
             "BOOKS_OPEN_ON": "2026-01-05",
             "POLICY_API_URL": f"http://127.0.0.1:{careless}",
-            "POLICY_DELIVERY": "on",
-            "DELIVERY_FROM": "2026-01-05",
+            "SEND_POLICY_ACTIONS": "on",
+            "OUTBOX_FROM": "2026-01-05",
             **values(careless),
         },
     )
@@ -289,7 +286,7 @@ def test_a_night_in_which_every_receiver_fails_tells_no_secret(tmp_path, sample_
 
     assert (data / "published" / "current").exists(), text
     for sent in ("policy_actions", "alerts"):
-        waiting = json.loads((data / "delivery" / f"{sent}.json").read_text(encoding="utf-8"))
+        waiting = json.loads((data / "outbox" / f"{sent}.json").read_text(encoding="utf-8"))
         assert waiting["counts"]["unanswered"] > 0
     assert "could not be sent to service 1" in text
     assert leaks(data, text) == []
@@ -324,7 +321,7 @@ def test_a_job_that_dies_at_its_start_tells_no_secret(tmp_path, closed):
     (tmp_path / "data").write_text("not a folder")
     environment = {k: v for k, v in os.environ.items() if k not in SETTING_NAMES}
     said = subprocess.run(
-        [sys.executable, "-m", "orchestration.night.bill", "2026-01-05", "2026-01-05"],
+        [sys.executable, "-m", "gpu_credits", "bill", "2026-01-05", "2026-01-05"],
         cwd=PROJECT_ROOT,
         env=environment
         | values(closed)

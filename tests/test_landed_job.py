@@ -50,7 +50,7 @@ def world(tmp_path: Path) -> dict[str, Path | str]:
 
 def decide(world: dict[str, Path | str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "orchestration.landing", *arguments],
+        [sys.executable, "-m", "gpu_credits", *arguments],
         cwd=PROJECT_ROOT,
         env={**os.environ, **{name: str(value) for name, value in world.items()}},
         capture_output=True,

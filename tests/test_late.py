@@ -168,44 +168,41 @@ def test_an_unreadable_folder_is_named_without_its_address():
 
 
 @pytest.fixture
-def sensors(location, settings, monkeypatch):
-    """The sensors, over a landing of their own."""
-    from orchestration.defs import sensors
+def late_usage(location):
+    """The sensor, asked with other settings than those of the code location."""
+    from orchestration.defs.sensors import late_usage
 
-    monkeypatch.setattr(sensors, "settings", settings)
-    return sensors
+    return late_usage
 
 
-def tick(sensors, cursor: str | None = None) -> dg.SensorResult:
+def tick(late_usage, settings: Settings, cursor: str | None = None) -> dg.SensorResult:
     with dg.DagsterInstance.ephemeral() as instance:
         context = dg.build_sensor_context(instance=instance, cursor=cursor)
-        result = sensors.late_usage(context)
+        result = late_usage(context, settings=settings)
     assert isinstance(result, dg.SensorResult)
     return result
 
 
-def test_the_sensor_asks_for_a_run_of_the_day_once(sensors, settings):
-    first = tick(sensors)
+def test_the_sensor_asks_for_a_run_of_the_day_once(late_usage, settings):
+    first = tick(late_usage, settings)
     assert first.run_requests == []
     assert "No usage file differs" in str(first.skip_reason)
     change(file_of(settings, MIDDLE))
-    second = tick(sensors, first.cursor)
+    second = tick(late_usage, settings, first.cursor)
     [request] = second.run_requests
     assert request.partition_key == "2026-01-06"
     looks = json.loads(second.cursor)["2026-01-06"]
     assert request.run_key == f"2026-01-06:{looks}"
-    assert tick(sensors, second.cursor).run_requests == []
+    assert tick(late_usage, settings, second.cursor).run_requests == []
 
 
-def test_the_sensor_leaves_an_engine_to_the_night(sensors, settings, monkeypatch):
-    monkeypatch.setattr(
-        sensors, "settings", Settings(data_dir=settings.data_dir, usage_url="usagebox+https://box")
-    )
-    context = dg.build_sensor_context()
-    assert "every night asks it" in str(sensors.late_usage(context).skip_message)
+def test_the_sensor_leaves_an_engine_to_the_night(late_usage, settings):
+    engine = Settings(data_dir=settings.data_dir, usage_url="usagebox+https://box")
+    skipped = late_usage(dg.build_sensor_context(), settings=engine)
+    assert "every night asks it" in str(skipped.skip_message)
 
 
-def test_the_sensor_says_why_it_cannot_look(sensors, settings, monkeypatch):
+def test_the_sensor_says_why_it_cannot_look(late_usage, settings):
     gone = Settings(data_dir=settings.data_dir, feeds_url="nothing-like-it://host/feeds")
-    monkeypatch.setattr(sensors, "settings", gone)
-    assert "Check FEEDS_URL" in str(sensors.late_usage(dg.build_sensor_context()).skip_message)
+    skipped = late_usage(dg.build_sensor_context(), settings=gone)
+    assert "Check FEEDS_URL" in str(skipped.skip_message)

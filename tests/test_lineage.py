@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
@@ -40,12 +39,11 @@ ARCHIVE = "models/staging/stg_final_invoice_lines.sql"
 @pytest.fixture(scope="module")
 def models(location) -> Mapping[str, Any]:
     """The models of the manifest, by name."""
-    from orchestration.books.dbt_project import dbt_project
+    from orchestration.location import manifest
 
-    manifest = json.loads(dbt_project.manifest_path.read_text(encoding="utf-8"))
     return {
         node["name"]: node
-        for node in manifest["nodes"].values()
+        for node in manifest()["nodes"].values()
         if node["resource_type"] == "model"
     }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.books.warehouse import WriterBusy, writer_lock
-from orchestration.publication.current import DeliveryBusy, one_at_a_time
+from orchestration.outbox.turns import OutboxBusy, one_at_a_time
 from orchestration.settings import PROJECT_ROOT, Settings
 from orchestration.store.locks import LockBusy, owners_lock
 
@@ -81,10 +81,10 @@ def test_a_link_in_the_place_of_a_lock_is_refused(tmp_path):
         writer_lock(Settings(data_dir=tmp_path)),
     ):
         pass
-    make_delivery = Settings(data_dir=tmp_path)
-    make_delivery.delivery_dir.mkdir()
-    (make_delivery.delivery_dir / "alerts.lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DeliveryBusy, match="is a link"), one_at_a_time(make_delivery, "alerts"):
+    outbox = Settings(data_dir=tmp_path)
+    outbox.outbox_dir.mkdir()
+    (outbox.outbox_dir / "alerts.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutboxBusy, match="is a link"), one_at_a_time(outbox, "alerts"):
         pass
 
 

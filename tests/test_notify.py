@@ -195,7 +195,7 @@ def test_what_failed_is_said_once_checks_first():
 def test_the_sensor_tells_of_a_failed_run(location, receiver, monkeypatch, tmp_path):
     from orchestration.defs import sensors
 
-    monkeypatch.setattr(sensors, "settings", Settings(data_dir=tmp_path, notify_urls=receiver.url))
+    settings = Settings(data_dir=tmp_path, notify_urls=receiver.url)
     with dg.DagsterInstance.ephemeral() as instance:
         result = a_failing_job().execute_in_process(
             partition_key="2026-01-05", raise_on_error=False, instance=instance
@@ -206,7 +206,7 @@ def test_the_sensor_tells_of_a_failed_run(location, receiver, monkeypatch, tmp_p
             dagster_instance=instance,
             dagster_run=result.dagster_run,
         ).for_run_failure()
-        sensors.failed_run_notification(context)
+        sensors.failed_run_notification(context, settings=settings)
     [message] = receiver.messages
     assert message["title"] == "GPU credit billing failed for deliveries 2026-01-05"
     for problem in PROBLEMS:

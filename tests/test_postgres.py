@@ -28,7 +28,7 @@ from orchestration.settings import PROJECT_ROOT, Settings
 psycopg = pytest.importorskip("psycopg", reason='the extra "postgres" is not installed')
 
 from orchestration.publication.postgres import NotLoaded  # noqa: E402
-from orchestration.publication.postgres.contract import Contract, Reference  # noqa: E402
+from orchestration.publication.postgres.contract import Contract, ForeignKey  # noqa: E402
 from orchestration.publication.postgres.load import Loaded, load  # noqa: E402
 
 DAY = date(2026, 1, 31)
@@ -40,7 +40,7 @@ def contract(
     columns: dict[str, str],
     *,
     key: tuple[str, ...] = (),
-    references: tuple[Reference, ...] = (),
+    references: tuple[ForeignKey, ...] = (),
     for_customers: tuple[str, ...] = (),
 ) -> Contract:
     mart = Mart(name, f"What {name} is.", tuple(Column(*column) for column in columns.items()))
@@ -57,7 +57,7 @@ LINES = contract(
     "invoice_lines",
     {"line_id": "", "invoice_id": "", "customer_id": "", "amount": "", "our_cost": "Internal."},
     key=("line_id",),
-    references=(Reference("invoice_id", "invoices", "invoice_id"),),
+    references=(ForeignKey("invoice_id", "invoices", "invoice_id"),),
     for_customers=("line_id", "invoice_id", "customer_id", "amount"),
 )
 MARGIN = contract("margin", {"customer_id": "", "margin": ""})

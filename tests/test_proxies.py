@@ -14,7 +14,7 @@ from test_notify import Receiver
 from orchestration.addresses import is_on_this_machine
 from orchestration.night.failures import FailedRun
 from orchestration.night.notify import notify
-from orchestration.outbox.actions import deliver_actions
+from orchestration.outbox.actions import send_actions
 from orchestration.settings import Settings
 from orchestration.sources.services.session import PoliteSession
 
@@ -58,10 +58,10 @@ def test_actions_reach_a_receiver_on_this_machine(tmp_path: Path) -> None:
         settings = Settings(
             data_dir=tmp_path,
             policy_api_url=api.url,
-            policy_delivery=True,
-            delivery_from=date.fromisoformat(DAY),
+            send_policy_actions=True,
+            outbox_from=date.fromisoformat(DAY),
         )
-        deliver_actions(settings)
+        send_actions(settings)
         assert len(api.asked) == 1
 
 

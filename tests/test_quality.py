@@ -21,15 +21,15 @@ import pytest
 from conftest import Books, days
 
 from orchestration.books.plan import RunPlan, make_plan
-from orchestration.gates import verdicts
+from orchestration.gates import suites, verdicts
 from orchestration.gates.data_docs import markdown_table
-from orchestration.gates.gate import FeedKey
+from orchestration.gates.gate import FeedKey, Gate
 from orchestration.gates.holds import hold
 from orchestration.gates.judge import judge
 from orchestration.gates.measures import AMOUNT, plain
-from orchestration.gates.needs import Wanted, read_wanted
+from orchestration.gates.needs import Needs, read_needs
 from orchestration.gates.price_profile import LANDED
-from orchestration.gates.suites import FEEDS, suite
+from orchestration.gates.suites import FEEDS, SuiteError, suite
 from orchestration.gates.verdicts import Verdict, judge_feeds, measure, refused
 from orchestration.landing.files import (
     SNAPSHOTS,
@@ -56,9 +56,9 @@ def landed(tmp_path_factory: pytest.TempPathFactory, sample_feeds: Path) -> Sett
 
 
 @pytest.fixture(scope="module")
-def wanted(landed: Settings) -> Wanted:
+def needs(landed: Settings) -> Needs:
     """What the seeds say."""
-    return read_wanted(landed.seeds_dir, DAY)
+    return read_needs(landed.seeds_dir, DAY)
 
 
 @pytest.fixture
@@ -145,11 +145,6 @@ def multiply(settings: Settings, column: str, feed: FeedKey, factor: int) -> Non
     rewrite(snapshot(settings, feed), change)
 
 
-def correction(settings: Settings) -> None:
-    put(part(settings), "corrects_event_id", None)
-    put(part(settings), "kind", "correction")
-
-
 def nowhere(settings: Settings, column: str, value: Any, day: date = DAY) -> None:
     """No row of a delivery has the field any more, in whichever of its files."""
     for path in settings.landing_dir.glob(f"usage/usage_day=*/delivery_day={day}/part.parquet"):
@@ -214,14 +209,6 @@ def cases() -> Iterator[Case]:
         "model_family_is_there": lambda s: nowhere(s, "model_family", None),
         "energy_cost_is_there": rare_then_gone,
         "duration_s_is_there": lambda s: nowhere(s, "duration_us", 0),
-        "required_values_are_there": lambda s: put(part(s), "cluster", None),
-        "kinds_are_known": lambda s: put(part(s), "kind", "gift"),
-        "meters_are_known": lambda s: put(part(s), "meter", "gpu_day"),
-        "usage_is_not_negative": lambda s: put(part(s), "quantity_micro", -1, None),
-        "corrections_name_their_event": correction,
-        "rows_lie_under_their_days": lambda s: put(part(s), "usage_day", DAY - timedelta(days=1)),
-        "use_is_not_ahead": lambda s: put(part(s), "usage_day", DAY + timedelta(days=1)),
-        "use_is_in_reach": lambda s: put(part(s), "usage_day", DAY - timedelta(days=401)),
         "slices_fit_the_fleet": lambda s: put(part(s), "quantity_micro", 10**17),
         "every_landed_row_is_there": lambda s: part(s).unlink(),
         "rows_as_usual": few_rows,
@@ -248,9 +235,6 @@ def cases() -> Iterator[Case]:
         def gone(settings: Settings, feed: FeedKey = feed, column: str = column) -> None:
             last_week_missing(settings, feed, column)
 
-        def empty(settings: Settings, feed: FeedKey = feed, column: str = column) -> None:
-            put(snapshot(settings, feed), column, None)
-
         def dropped(settings: Settings, feed: FeedKey = feed) -> None:
             rewrite(snapshot(settings, feed), lambda table: table.drop(["sequence"]))
 
@@ -261,7 +245,6 @@ def cases() -> Iterator[Case]:
             rewrite(snapshot(settings, feed), lambda table: table.slice(1))
 
         yield feed, "columns_and_types", dropped
-        yield feed, "required_values_are_there", empty
         yield feed, "every_landed_row_is_there", lost
         yield feed, "rows_as_usual", gone
         yield feed, "rows_within_limit", gone
@@ -270,11 +253,6 @@ def cases() -> Iterator[Case]:
         yield feed, "newest_row_within_limit", old
     energy = "energy_price"
     mix = "energy_mix"
-    yield (
-        energy,
-        "resolution_is_positive",
-        lambda s: put(snapshot(s, energy), "resolution_minutes", 0),
-    )
     yield (
         energy,
         "prices_are_of_the_usual_size",
@@ -314,7 +292,6 @@ def cases() -> Iterator[Case]:
             snapshot(s, gpu), lambda r: (r["provider"], r["price_kind"]) != ("cumulus", "spot")
         ),
     )
-    yield fx, "rates_are_positive", lambda s: put(snapshot(s, fx), "usd_per_unit", Decimal(0))
     yield (
         fx,
         "rates_do_not_jump",
@@ -356,10 +333,10 @@ def test_every_expectation_is_shown_to_fail(landed):
 
 
 @pytest.mark.parametrize(("feed", "name", "change"), CASES, ids=[f"{f}-{n}" for f, n, _ in CASES])
-def test_an_expectation_fails_when_it_should(copy, wanted, feed, name, change):
+def test_an_expectation_fails_when_it_should(copy, needs, feed, name, change):
     [gate] = [gate for gate in suite(feed, copy) if gate.name == name]
     change(copy)
-    [finding] = judge([gate], measure(copy, feed, wanted, plan_of(copy)))
+    [finding] = judge([gate], measure(copy, feed, needs, plan_of(copy)))
     assert not finding.passed
     assert finding.stops is (finding.gate.level == "error")
     sentence = str(finding)
@@ -369,11 +346,11 @@ def test_an_expectation_fails_when_it_should(copy, wanted, feed, name, change):
 
 
 def test_a_finding_names_what_is_wrong_where_exactly(copy):
-    put(part(copy), "quantity_micro", -1, None)
+    put(snapshot(copy, "gpu_price"), "price_per_gpu_hour", Decimal("-0.000000001"))
     [finding] = [
-        f for f in judged(copy, "usage").findings if f.gate.name == "usage_is_not_negative"
+        f for f in judged(copy, "gpu_price").findings if f.gate.name == "prices_are_not_negative"
     ]
-    assert finding.found == "-0.000001 for 2026-01-26"
+    assert finding.found.startswith("-0.000000001 for ")
 
 
 def test_a_column_of_another_type_is_named(copy):
@@ -381,7 +358,9 @@ def test_a_column_of_another_type_is_named(copy):
     finding = judged(copy, "usage").findings[0]
     assert "quantity_micro double" in finding.found
     # What cannot be read is not measured.
-    assert all(f.measured == 0 for f in judged(copy, "usage").findings[1:10])
+    found = {f.gate.name: f for f in judged(copy, "usage").findings}
+    assert found["every_landed_row_is_there"].measured == 0
+    assert found["slices_fit_the_fleet"].measured == 0
 
 
 def test_an_unreadable_file_is_named(copy):
@@ -415,7 +394,7 @@ DECIMAL_LIMITS = [
     (feed, gate)
     for feed in FEEDS
     for gate in suite(feed, Settings(max_volume_change=Decimal("2.3"), max_feed_age_days=1))
-    if gate.limits
+    if any(isinstance(limit, Decimal) for limit in gate.limits.values())
 ]
 
 
@@ -426,7 +405,7 @@ def test_a_decimal_limit_is_exact(feed, gate):
     """What is just at the limit holds, a millionth beyond it doesn't."""
     [limit] = gate.limits.values()
     beyond = Decimal("0.000001") if gate.expected.startswith("at most") else Decimal("-0.000001")
-    rows = {"of": ["at", "beyond"], gate.measure: pa.array([limit, limit + beyond], AMOUNT)}
+    rows = {"of": ["at", "beyond"], gate.measure: amounts(str(limit), str(limit + beyond))}
     [finding] = judge([gate], pa.table(rows))
     assert finding.found == f"{plain(limit + beyond)} for beyond"
 
@@ -481,6 +460,69 @@ def test_without_limits_a_strange_day_only_warns(copy):
     assert [f.gate.name for f in verdict.findings if not f.passed] == ["rows_as_usual"]
 
 
+# What a suite file may say.
+
+ENTRY = """
+- name: rows_as_usual
+  check: volume
+  level: warning
+  promise: The last week has about as many rows as the four weeks before
+  cure: Check that the feed is whole
+  type: ExpectColumnPairValuesAToBeGreaterThanB
+  kwargs: {column_A: 2.5, column_B: change, or_equal: true, ignore_row_if: either_value_is_missing}
+"""
+
+
+def suite_of(folder: Path, text: str) -> tuple[Gate, ...]:
+    """The suite of a feed of which one file says something else."""
+    shutil.copytree(Path(suites.__file__).parent, folder, dirs_exist_ok=True)
+    (folder / "every_price_feed.yml").write_text(text, encoding="utf-8")
+    return suite("energy_mix", Settings(), folder)
+
+
+def test_a_threshold_is_changed_in_a_suite_file(tmp_path):
+    [gate] = [g for g in suite_of(tmp_path, ENTRY) if g.name == "rows_as_usual"]
+    assert (gate.measure, gate.expected) == ("change", "at most 2.5")
+    [finding] = judge([gate], pa.table({"of": ["a", "b"], "change": amounts("2.5", "2.500001")}))
+    assert finding.found == "2.500001 for b"
+
+
+def amounts(*texts: str) -> pa.Array:
+    return pa.array([Decimal(text) for text in texts], AMOUNT)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("level: warning", "level: warn", "rows_as_usual: level: Input should be 'error' or"),
+        ("check: volume", "check: size", "rows_as_usual: check: Input should be 'schema'"),
+        ("cure:", "remedy:", "rows_as_usual: cure: Field required; remedy: Extra inputs"),
+        ("- name: rows_as_usual", "- name: yes", "True: name: Input should be a valid string"),
+        ("rows_as_usual", "columns_and_types", "an entry of every_feed.yml has that name"),
+        ("Check that the feed", "Check: the feed", "the file: it is not YAML"),
+        ("column_A: 2.5", "max_value: 2.5", "max_value is 2.5, and only whole numbers are exact"),
+        ("column_A: 2.5", "column_A: MOST", "rows_as_usual: no number can be set as MOST"),
+        ("column_A: 2.5", "column_A: DATA_DIR", "no number can be set as DATA_DIR"),
+        ("column_B: change", "column_B: chang", "chang is no measure; measured are 2.5, change"),
+        ("type: Expect", "type: Expects", "Great Expectations has no ExpectsColumnPair"),
+        ("or_equal", "or_equals", "Great Expectations does not take it"),
+        (ENTRY, "rows_as_usual: 3", "the file: it is no list of entries"),
+        (ENTRY, "- rows_as_usual", "entry 1: 'rows_as_usual' is no entry"),
+    ],
+)
+def test_a_wrong_suite_file_is_named_with_its_entry_and_the_cure(tmp_path, before, after, said):
+    assert before in ENTRY
+    with pytest.raises(SuiteError) as refusal:
+        judge(
+            [g for g in suite_of(tmp_path, ENTRY.replace(before, after)) if "usual" in g.name],
+            pa.table({"of": ["a"], "change": amounts("1")}),
+        )
+    where, _, wrong = str(refusal.value).partition(", ")
+    assert where == "orchestration/gates/suites/every_price_feed.yml"
+    assert said in wrong
+    assert wrong.endswith(("docs/checks.md shows an entry.", "in quotes.", "Rename one of them."))
+
+
 # What was found decides whether anything is billed.
 
 
@@ -521,10 +563,10 @@ def test_what_failed_is_judged_again_and_passes_once_it_is_put_right(copy):
 
 def test_nothing_is_billed_past_a_failed_gate(copy):
     """Whatever starts a billing: the plan takes the delivery in, and the gates are asked."""
-    put(part(copy), "kind", "gift")
+    part(copy).unlink()
     with (
         pytest.raises(
-            NothingToBill, match=r"failed their checks.*usage: kinds_are_known \(error\)"
+            NothingToBill, match=r"failed their checks.*usage: every_landed_row_is_there \(error\)"
         ),
         billing_run(copy, DAY, DAY),
     ):
@@ -532,7 +574,10 @@ def test_nothing_is_billed_past_a_failed_gate(copy):
     assert not (copy.landing_dir / "run").exists()
     # A later night takes the delivery in again, and is refused as well.
     early = date(2026, 1, 5)
-    with pytest.raises(NothingToBill, match="kinds_are_known"), billing_run(copy, early, early):
+    with (
+        pytest.raises(NothingToBill, match="every_landed_row_is_there"),
+        billing_run(copy, early, early),
+    ):
         pytest.fail("billed")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import html.parser
+import inspect
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-from conftest import days
+from conftest import command, days
 
 from orchestration import landing
 from orchestration.books.warehouse import WriterBusy, writer_lock
@@ -28,7 +29,6 @@ from orchestration.seeds.staging import SeedError
 from orchestration.settings import PROJECT_ROOT, Settings
 from orchestration.sources.folder import FolderSource
 from orchestration.store.files import put
-from orchestration.trial import __main__ as command
 from orchestration.trial import books_apart as apart
 from orchestration.trial import replay as run
 from orchestration.trial.books_apart import (
@@ -199,10 +199,10 @@ def test_books_of_an_import_are_not_written_through_a_link(tmp_path):
 
 def test_settings_apart_have_no_folder_of_the_books(tmp_path):
     """Folders are worked out once; those of the books must not be handed on."""
-    books = Settings(data_dir=tmp_path / "books", feeds_url="somewhere", policy_delivery=False)
+    books = Settings(data_dir=tmp_path / "books", feeds_url="somewhere", send_policy_actions=False)
     of_books = {
         name: getattr(books, name)
-        for name, value in vars(Settings).items()
+        for name, value in inspect.getmembers(Settings)
         if isinstance(value, cached_property) and isinstance(getattr(books, name), Path)
     }
     assert len(of_books) >= 9
@@ -221,7 +221,7 @@ def test_settings_apart_name_nobody_who_is_told_anything(tmp_path):
         data_dir=tmp_path,
         usage_url="usagebox+https://usage.example.com",
         policy_api_url="https://api.example.com",
-        policy_delivery=True,
+        send_policy_actions=True,
         alert_webhook_secret="whsec_" + "A" * 32,
         alert_webhook_urls="https://hooks.example.com/1",
         notify_urls="jsons://hooks.example.com",
@@ -234,7 +234,7 @@ def test_settings_apart_name_nobody_who_is_told_anything(tmp_path):
         name: getattr(books, name) for name in read_from
     }
     assert not any(getattr(other, name) for name in addresses - read_from)
-    assert not other.policy_delivery
+    assert not other.send_policy_actions
 
 
 @pytest.fixture(scope="module")
@@ -744,14 +744,14 @@ def test_two_replays_of_one_scenario_do_not_meet(replayed, monkeypatch):
 
 def test_markdown_is_all_that_the_command_prints(replayed, monkeypatch, capsys):
     settings, folder, _ = replayed
-    monkeypatch.setattr(command, "load_settings", lambda: settings)
+    monkeypatch.setattr("orchestration.settings.load_settings", lambda: settings)
     asked = [str(folder), "--from", str(FIRST), "--to", str(LAST)]
-    assert command.main([*asked, "--format", "markdown"]) == 0
+    assert command("replay", *asked, "--format", "markdown") == 0
     said = capsys.readouterr()
     assert said.out.startswith("### Replay of 2026-01-05 to 2026-01-07: dear\n")
     assert "index.html" not in said.out
     assert "Billed with" in said.err
-    assert command.main(asked) == 0
+    assert command("replay", *asked) == 0
     assert "index.html" in capsys.readouterr().out
 
 
@@ -763,12 +763,11 @@ def test_the_exit_code_says_whose_fault_it_is(monkeypatch, capsys, error, code):
     def failing(*_, **__):
         raise error
 
-    monkeypatch.setattr(command, "replay", failing)
-    assert command.main(["x", "--from", "2026-01-05", "--to", "2026-01-07"]) == code
+    monkeypatch.setattr(run, "replay", failing)
+    assert command("replay", "x", "--from", "2026-01-05", "--to", "2026-01-07") == code
     assert "no" in capsys.readouterr().err
 
 
 def test_a_window_that_ends_before_it_begins_is_refused(capsys):
-    with pytest.raises(SystemExit):
-        command.main(["x", "--from", "2026-01-07", "--to", "2026-01-05"])
+    assert command("replay", "x", "--from", "2026-01-07", "--to", "2026-01-05") == 2
     assert "lies before" in capsys.readouterr().err

@@ -368,7 +368,7 @@ def test_history_is_billed_into_books_of_its_own(tmp_path, sample_feeds):
     data = tmp_path / "data"
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "orchestration.trial.history"),
+            *(sys.executable, "-m", "gpu_credits", "import"),
             *(str(history), "2026-01-05", "2026-01-06"),
         ],
         cwd=PROJECT_ROOT,

@@ -15,8 +15,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from conftest import command
 
 from orchestration import sample
+from orchestration.errors import PlainError
 
 SEEDS = Path(__file__).parents[1] / "seeds"
 Seeds = dict[str, list[dict[str, str]]]
@@ -153,12 +155,12 @@ def test_a_days_usage_does_not_depend_on_the_days_around_it(whole, tmp_path, fir
 
 
 def test_a_range_that_runs_backwards_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="before the first day"):
+    with pytest.raises(PlainError, match="before the first day"):
         sample.generate_sample(tmp_path, sample.CLOSES_ON, sample.OPENS_ON)
 
 
 def test_the_command_line_prints_what_it_wrote(tmp_path, capsys):
-    sample.main([str(tmp_path), "--from", "2026-01-05", "--to", "2026-01-06"])
+    assert command("sample", str(tmp_path), "--from", "2026-01-05", "--to", "2026-01-06") == 0
 
     assert "2026-01-05 .. 2026-01-06" in capsys.readouterr().out
     assert len(list((tmp_path / "usage").iterdir())) == 2

@@ -7,9 +7,9 @@ import shutil
 from datetime import date, timedelta
 
 import pytest
+from conftest import command
 
 from orchestration.gates.needs import needed_feeds
-from orchestration.night.bill import main
 from orchestration.seeds.staging import BookDays, SeedError, check_seeds, stage_seeds
 from orchestration.settings import PROJECT_ROOT
 
@@ -318,7 +318,7 @@ def test_the_command_says_it_all_before_anything_is_landed(seeds, tmp_path, monk
     for name, value in (("SEEDS_DIR", seeds), ("DATA_DIR", data), ("FEEDS_URL", tmp_path)):
         monkeypatch.setenv(name, str(value))
 
-    assert main(["2026-01-20", "2026-01-29"]) == 2
+    assert command("bill", "2026-01-20", "2026-01-29") == 2
 
     said = capsys.readouterr().err
     assert "fleet/facilities.csv: row 5: column pue: 0 must be at least 1" in said

@@ -48,8 +48,8 @@ from contracts import (
     write_seeds,
 )
 
-from orchestration.outbox.receipts import Outcome, action_receipts
 from orchestration.settings import Settings
+from orchestration.store.receipts import Outcome, action_receipts
 
 pytestmark = pytest.mark.job
 
@@ -274,7 +274,7 @@ def test_a_delivered_action_stays_and_is_superseded_if_the_books_never_asked_for
         "payload": told["payload"].replace("notify", "cap_usage"),
     }
     before = billed.rows("select count(*) from policy_actions where not is_superseded")
-    with action_receipts(billed.settings).journal(january(31)) as journal:
+    with action_receipts(billed.settings.archive_dir).journal() as journal:
         journal.write(told, Outcome.DELIVERED, "status 200")
         journal.write(cap, Outcome.UNANSWERED, "status 503")
     superseded = "select action_id, effective_on from policy_actions where is_superseded"

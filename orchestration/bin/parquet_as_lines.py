@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
 
-class Unreadable(ValueError):
+class UnreadableParquet(ValueError):
     """Why the file cannot be read; the message is for people."""
 
 
@@ -47,7 +47,7 @@ def main() -> int:
             for batch in delivered.iter_batches(rows, use_threads=False):
                 sys.stdout.buffer.write(_lines(pa.Table.from_batches([batch]), connection))
         sys.stdout.buffer.flush()
-    except Unreadable as wrong:
+    except UnreadableParquet as wrong:
         return _end(str(wrong))
     except MemoryError:
         return _end(f"its rows need more than {limit >> 20:,} MB of memory")
@@ -65,7 +65,7 @@ def _check(schema: pa.Schema, connection: duckdb.DuckDBPyConnection) -> None:
     """Refuse columns that cannot be told apart, or are of a type that JSON has no way to say."""
     twice = [n for n, count in Counter(name.lower() for name in schema.names).items() if count > 1]
     if twice:
-        raise Unreadable(f"the column {twice[0][:80]!r} is there twice")
+        raise UnreadableParquet(f"the column {twice[0][:80]!r} is there twice")
     for column in schema:
         # A row, not none: some types are only met with a value.
         row = pa.table([pa.nulls(1, column.type)], [column.name])
@@ -73,7 +73,7 @@ def _check(schema: pa.Schema, connection: duckdb.DuckDBPyConnection) -> None:
             connection.register("delivered", row)
             connection.sql("select to_json(delivered) from delivered").fetchall()
         except duckdb.Error:
-            raise Unreadable(
+            raise UnreadableParquet(
                 f"the column {column.name[:80]!r} is of type {column.type!s:.80}"
             ) from None
         connection.unregister("delivered")

@@ -14,7 +14,7 @@ from dbt.constants import PARTIAL_PARSE_FILE_NAME
 
 from orchestration.books.warehouse import writer_lock
 from orchestration.seeds.staging import check_seeds, stage_seeds
-from orchestration.settings import DBT_PROJECT_DIR, Settings, load_settings
+from orchestration.settings import DBT_PROJECT_DIR, Settings
 
 
 def prepare_dbt_project(settings: Settings) -> DbtProject:
@@ -77,7 +77,3 @@ def project_fingerprint(folder: Path) -> str:
 
 def _text(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.exists() else None
-
-
-settings = load_settings()
-dbt_project = prepare_dbt_project(settings)

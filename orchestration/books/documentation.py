@@ -1,4 +1,4 @@
-"""``python -m orchestration.books.documentation``: the project's documentation as one page beside the data.
+"""The project's documentation as one page beside the data.
 
 Every table and column with its meaning, its SQL, its tests, where it comes from and who reads it;
 it opens from the file, without a server. Made on demand: it changes with the project, not with the
@@ -7,36 +7,18 @@ night.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-from orchestration.books.warehouse import WriterBusy, writer_lock
-from orchestration.seeds.staging import SeedError, stage_seeds
-from orchestration.settings import (
-    BOUND_DBT,
-    DBT_PROJECT_DIR,
-    Settings,
-    SettingsError,
-    load_settings,
-)
+from orchestration.books.dbt import run_dbt
+from orchestration.books.warehouse import writer_lock
+from orchestration.errors import NotDone
+from orchestration.seeds.staging import stage_seeds
+from orchestration.settings import Settings
 from orchestration.store.files import copy
 
 
-class NotDocumented(RuntimeError):
+class NotDocumented(NotDone, RuntimeError):
     """The page was not made, and one from before stays; the message says why."""
-
-
-def main() -> int:
-    """Make the page and say where it is."""
-    try:
-        page = document(load_settings())
-    except (NotDocumented, SeedError, SettingsError, WriterBusy) as problem:
-        print(f"No documentation was made. {problem}", file=sys.stderr)
-        return 1
-    print(f"Documentation: {page}")
-    return 0
 
 
 def document(settings: Settings) -> Path:
@@ -53,18 +35,9 @@ def document(settings: Settings) -> Path:
     target = settings.data_dir / "dbt" / "docs"
     with writer_lock(settings):
         stage_seeds(settings.seeds_dir, settings.staged_seeds_dir)
-        done = subprocess.run(
-            [
-                *(sys.executable, str(BOUND_DBT), "--quiet", "docs", "generate", "--static"),
-                *(f"--project-dir={DBT_PROJECT_DIR}", f"--profiles-dir={DBT_PROJECT_DIR}"),
-            ],
-            env={**os.environ, **settings.dbt_environment(), "DBT_TARGET_PATH": str(target)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_dbt(settings, ["--quiet", "docs", "generate", "--static"], target=target)
     if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines() or ["it did not say why"]
+        said = done.stdout.strip().splitlines() or ["it did not say why"]
         raise NotDocumented(
             f"dbt failed: {said[-1]} (more in {settings.data_dir}/dbt/logs/dbt.log)"
         )
@@ -72,7 +45,3 @@ def document(settings: Settings) -> Path:
     page.parent.mkdir(parents=True, exist_ok=True)
     copy(target / "static_index.html", page)
     return page
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from orchestration.books.plan import BilledState
 from orchestration.books.warehouse import writer_lock
+from orchestration.errors import PlainError
 from orchestration.landing import files
 from orchestration.landing.files import landed_files, of_delivery
 from orchestration.settings import Settings
 from orchestration.store.files import flush, make_folder, remove
 
 
-class NotForgotten(RuntimeError):
+class NotForgotten(PlainError, RuntimeError):
     """A day that cannot be taken back; the message says why, and the cure."""
 
 

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import duckdb
 
+from orchestration.books.dbt import run_dbt
 from orchestration.books.spark import add_views
-from orchestration.settings import BOUND_DBT, DBT_PROJECT_DIR, Settings
+from orchestration.errors import NotDone
+from orchestration.settings import Settings
 from orchestration.store.locks import LockBusy, owners_lock
 
 PATIENCE_SECONDS = 600
 """Another run is let finish for this long before a run gives up."""
 
 
-class WriterBusy(RuntimeError):
+class WriterBusy(NotDone, RuntimeError):
     """Another run is writing the warehouse."""
 
 
-class WarehouseStays(RuntimeError):
+class WarehouseStays(NotDone, RuntimeError):
     """The warehouse could not be removed; the message says why."""
 
 
@@ -67,20 +66,11 @@ def start_anew(settings: Settings) -> None:
 
 def _drop_spark_tables(settings: Settings) -> None:
     """By dbt, the only writer of the warehouse: Spark's tables are more than their files."""
-    done = subprocess.run(
-        [
-            *(sys.executable, str(BOUND_DBT), "--quiet", "run-operation", "drop_books"),
-            *(f"--project-dir={DBT_PROJECT_DIR}", f"--profiles-dir={DBT_PROJECT_DIR}"),
-        ],
-        env={**os.environ, **settings.dbt_environment()},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_dbt(settings, ["--quiet", "run-operation", "drop_books"])
     if done.returncode:
         raise WarehouseStays(
             "The tables of the books could not be dropped, so they cannot begin anew; dbt said: "
-            + (done.stdout + done.stderr).strip()
+            + done.stdout.strip()
         )
 
 

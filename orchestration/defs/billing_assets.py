@@ -1,6 +1,7 @@
 """The warehouse: every dbt model is an asset, every dbt test a check on it."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -12,36 +13,61 @@ from dagster_dbt import (
 )
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
-from orchestration.books.dbt_project import clear_old_targets, dbt_project, settings
+from orchestration.books.dbt_project import clear_old_targets
 from orchestration.books.warehouse import failed_controls
 from orchestration.defs.feed_assets import asked_days
+from orchestration.location import dbt_project
 from orchestration.night.billing import NothingToBill, billing_run
 from orchestration.night.instance import WRITER_POOL
 from orchestration.partitions import delivery_day
 from orchestration.seeds.staging import SeedError
+from orchestration.settings import Settings
 
 # Of as many billings what dbt compiled and said stays, to be looked up; tens of megabytes each.
 _TARGETS_KEPT = 7
 
 
-@dbt_assets(
-    manifest=dbt_project.manifest_path,
-    project=dbt_project,
-    # Landing a usage delivery writes several kinds of files; each is a source of its own in dbt.
-    dagster_dbt_translator=DagsterDbtTranslator(
-        settings=DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True)
-    ),
-    partitions_def=delivery_day,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    pool=WRITER_POOL,
-)
-def billing_models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
-    """Bill in one dbt invocation everything that the deliveries asked for, and any missed, touch."""
-    _refuse_a_part(context)
+@cache
+def billing_models() -> dg.AssetsDefinition:
+    """The models and tests of the dbt project as assets and checks of one step."""
+    project = dbt_project()
+
+    @dbt_assets(
+        manifest=project.manifest_path,
+        project=project,
+        # Landing a usage delivery writes several kinds of files; each is a source of its own in dbt.
+        dagster_dbt_translator=DagsterDbtTranslator(
+            settings=DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True)
+        ),
+        partitions_def=delivery_day,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=WRITER_POOL,
+    )
+    def billing_models(
+        context: dg.AssetExecutionContext,
+        dbt: DbtCliResource,
+        settings: dg.ResourceParam[Settings],
+    ) -> Iterator[Any]:
+        """Bill in one dbt invocation everything that the deliveries asked for, and any missed, touch."""
+        _refuse_a_part(context)
+        yield from _bill(context, dbt, settings)
+
+    return billing_models
+
+
+@dg.definitions
+def billing() -> dg.Definitions:
+    """The models, once the dbt project is read."""
+    return dg.Definitions(assets=[billing_models()])
+
+
+def _bill(
+    context: dg.AssetExecutionContext, dbt: DbtCliResource, settings: Settings
+) -> Iterator[Any]:
     days = asked_days(context)
     try:
         with billing_run(settings, days[0], days[-1]) as run:
-            clear_old_targets(dbt_project.target_path, kept=_TARGETS_KEPT)
+            clear_old_targets(dbt_project().target_path, kept=_TARGETS_KEPT)
             context.log.info(str(run))
             built = 0
             for event in dbt.cli(run.dbt_arguments, context=context).stream():
@@ -67,12 +93,10 @@ def _refuse_a_part(context: dg.AssetExecutionContext) -> None:
     Raises:
         dg.Failure: the run does not cover every table and every test.
     """
+    models = billing_models()
     left_out = [
-        *(key.to_user_string() for key in billing_models.keys - context.selected_asset_keys),
-        *(
-            f"test {key.name}"
-            for key in billing_models.check_keys - context.selected_asset_check_keys
-        ),
+        *(key.to_user_string() for key in models.keys - context.selected_asset_keys),
+        *(f"test {key.name}" for key in models.check_keys - context.selected_asset_check_keys),
     ]
     if left_out:
         named = ", ".join(sorted(left_out)[:3])

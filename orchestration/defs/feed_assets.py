@@ -12,7 +12,6 @@ from datetime import date, timedelta
 import dagster as dg
 import duckdb
 
-from orchestration.books.dbt_project import settings
 from orchestration.books.warehouse import writer_lock
 from orchestration.gates import reconciliation
 from orchestration.gates.holds import hold
@@ -30,6 +29,7 @@ from orchestration.landing import (
     withdrawals,
 )
 from orchestration.partitions import delivery_day
+from orchestration.settings import Settings
 from orchestration.sources.folder import FoundUsage
 from orchestration.sources.services.live import price_source
 from orchestration.sources.services.wanted import LiveFeed
@@ -105,15 +105,15 @@ def asked_days(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext
     owners=OWNERS,
 )
 def usage(
-    context: dg.AssetExecutionContext,
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """GPU usage as it was metered: one row per slice, landed by usage day and delivery day."""
     with at_once_if_it_lasts():
-        yield from _land_usage_of(context)
+        yield from _land_usage_of(context, settings)
 
 
 def _land_usage_of(
-    context: dg.AssetExecutionContext,
+    context: dg.AssetExecutionContext, settings: Settings
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     source = usage_source(settings)
     deliveries = []
@@ -146,9 +146,9 @@ def _land_usage_of(
         }
     )
     days = [d.delivery_day for d in deliveries if d.delivery_day]
-    problems = [problem for day in days if (problem := _refusal("usage", day))]
+    problems = [problem for day in days if (problem := _refusal(settings, "usage", day))]
     held = [day for day in days if withdrawals.held(settings.landing_dir, day)]
-    withdrawn = [problem for day in held if (problem := _refusal("usage", day))]
+    withdrawn = [problem for day in held if (problem := _refusal(settings, "usage", day))]
     yield _usage_check(COMPLETE, [problem for problem in problems if problem not in withdrawn])
     yield _usage_check(withdrawals.CHECK, withdrawn)
     reconciled = reconciliation.check(source, settings, asked_days(context), problems)
@@ -170,7 +170,7 @@ def _usage_check(name: str, problems: list[str]) -> dg.AssetCheckResult:
     )
 
 
-def _refusal(feed: str, day: date | None) -> str | None:
+def _refusal(settings: Settings, feed: str, day: date | None) -> str | None:
     """Why a landed delivery may not be billed; the plan of a billing asks the same."""
     return refusal(settings.landing_dir, feed, day, settings.max_incurable_share)
 
@@ -200,7 +200,7 @@ def _price_feed(
         owners=OWNERS,
     )
     def feed(
-        context: dg.AssetExecutionContext,
+        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         with at_once_if_it_lasts():
             days = asked_days(context)
@@ -221,7 +221,7 @@ def _price_feed(
                     "set_aside_by_reason": dict(delivery.rejected_by_reason),
                 }
             )
-            problem = _refusal(delivery.feed, None)
+            problem = _refusal(settings, delivery.feed, None)
             yield dg.AssetCheckResult(
                 check_name=COMPLETE,
                 passed=problem is None,

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from orchestration.books.dbt_project import settings
 from orchestration.books.late import landed_days
 from orchestration.books.plan import make_plan
 from orchestration.books.warehouse import writer_lock
@@ -15,23 +14,38 @@ from orchestration.defs.feed_assets import asked_days
 from orchestration.gates.data_docs import markdown_table, outcome
 from orchestration.gates.suites import CHECKS, FEEDS, suite
 from orchestration.gates.verdicts import Verdict, judge_feeds
+from orchestration.location import settings as location_settings
 from orchestration.seeds.staging import BookDays, check_seeds
-
-SPECS = [
-    dg.AssetCheckSpec(check, asset=["landing", feed], blocking=True, description=meaning)
-    for feed in FEEDS
-    for check, meaning in CHECKS.items()
-    if any(gate.check == check for gate in suite(feed, settings))
-]
+from orchestration.settings import Settings
 
 
-@dg.multi_asset_check(
-    specs=SPECS,
-    can_subset=True,
-    description="Judge what is landed: schema, ranges, volume, freshness, unmapped rows.",
-)
-def feed_gates(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-    """Judge the deliveries that the run takes in, one result per feed and kind of check."""
+@dg.definitions
+def gates() -> dg.Definitions:
+    """One step with a check per feed and kind of gate."""
+    specs = [
+        dg.AssetCheckSpec(check, asset=["landing", feed], blocking=True, description=meaning)
+        for feed in FEEDS
+        for check, meaning in CHECKS.items()
+        if any(gate.check == check for gate in suite(feed, location_settings()))
+    ]
+
+    @dg.multi_asset_check(
+        specs=specs,
+        can_subset=True,
+        description="Judge what is landed: schema, ranges, volume, freshness, unmapped rows.",
+    )
+    def feed_gates(
+        context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
+    ) -> Iterator[dg.AssetCheckResult]:
+        """Judge the deliveries that the run takes in, one result per feed and kind of check."""
+        yield from _judge(context, settings)
+
+    return dg.Definitions(asset_checks=[feed_gates])
+
+
+def _judge(
+    context: dg.AssetCheckExecutionContext, settings: Settings
+) -> Iterator[dg.AssetCheckResult]:
     asked = sorted(context.selected_asset_check_keys)
     landed = {key.asset_key.path[-1] for key in asked}
     with writer_lock(settings):
@@ -45,9 +59,9 @@ def feed_gates(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheck
         verdicts = judge_feeds(settings, [f for f in FEEDS if f in landed], plan) if plan else []
     by_feed = {verdict.feed: verdict for verdict in verdicts}
     for key in asked:
-        feed = key.asset_key.path[-1]
-        result = _result(key, by_feed.get(feed))
+        result = _result(settings, key, by_feed.get(key.asset_key.path[-1]))
         if not result.passed:
+            feed = key.asset_key.path[-1]
             context.log.warning(f"{feed} {key.name}: {result.description}")
         yield result
     context.log.info(
@@ -55,7 +69,9 @@ def feed_gates(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheck
     )
 
 
-def _result(key: dg.AssetCheckKey, verdict: Verdict | None) -> dg.AssetCheckResult:
+def _result(
+    settings: Settings, key: dg.AssetCheckKey, verdict: Verdict | None
+) -> dg.AssetCheckResult:
     found = [f for f in verdict.findings if f.gate.check == key.name] if verdict else []
     broken = sorted((f for f in found if not f.passed), key=lambda finding: not finding.stops)
     if verdict is None or not verdict.judged:

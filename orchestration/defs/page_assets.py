@@ -2,12 +2,12 @@
 
 import dagster as dg
 
-from orchestration.books.dbt_project import settings
 from orchestration.books.warehouse import writer_lock
 from orchestration.defs.feed_assets import OWNERS
 from orchestration.pages.build import build_pages
 from orchestration.pages.finance_page import build_finance_page
 from orchestration.partitions import delivery_day
+from orchestration.settings import Settings
 
 PUBLISHED = dg.AssetKey(["published", "marts"])
 
@@ -21,7 +21,7 @@ PUBLISHED = dg.AssetKey(["published", "marts"])
     kinds={"python", "html"},
     owners=OWNERS,
 )
-def gauge_pages() -> dg.MaterializeResult[None]:
+def gauge_pages(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[None]:
     """A static page and a JSON read model per customer: how full its wallet is, how long it lasts."""
     # Nobody publishes, and nobody else builds, while pages are built.
     with writer_lock(settings):
@@ -45,7 +45,7 @@ def gauge_pages() -> dg.MaterializeResult[None]:
     kinds={"python", "html"},
     owners=OWNERS,
 )
-def finance_page() -> dg.MaterializeResult[None]:
+def finance_page(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[None]:
     """Revenue, margin and alerts of all customers on one static page, for finance only."""
     with writer_lock(settings):
         page = build_finance_page(settings)

@@ -4,13 +4,12 @@ It reads what was published, so the books stand whatever happens here; a run tha
 fails and says why, and PostgreSQL keeps the publication that it had.
 """
 
-import json
-
 import dagster as dg
 
-from orchestration.books.dbt_project import dbt_project, settings
 from orchestration.defs.feed_assets import OWNERS
+from orchestration.location import manifest, settings
 from orchestration.partitions import delivery_day
+from orchestration.settings import Settings
 
 
 @dg.asset(
@@ -22,7 +21,9 @@ from orchestration.partitions import delivery_day
     kinds={"postgres"},
     owners=OWNERS,
 )
-def published_postgres(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+def published_postgres(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
+) -> dg.MaterializeResult[None]:
     """The publication in PostgreSQL, replaced whole in one transaction: keys, comments, row security."""
     try:
         # Imported late: the driver comes with an extra.
@@ -35,9 +36,8 @@ def published_postgres(context: dg.AssetExecutionContext) -> dg.MaterializeResul
             'install the project\'s extra "postgres" (pip install ".[postgres]")',
             allow_retries=False,
         ) from None
-    manifest = json.loads(dbt_project.manifest_path.read_text(encoding="utf-8"))
     try:
-        loaded = load(settings, contracts_of(manifest))
+        loaded = load(settings, contracts_of(manifest()))
     except NotLoaded as reason:
         raise dg.Failure(f"PostgreSQL keeps what it had. {reason}", allow_retries=False) from reason
     context.log.info(
@@ -58,4 +58,4 @@ def published_postgres(context: dg.AssetExecutionContext) -> dg.MaterializeResul
 @dg.definitions
 def postgres() -> dg.Definitions:
     """The asset, if there is a database to load."""
-    return dg.Definitions(assets=[published_postgres] if settings.publish_postgres_url else [])
+    return dg.Definitions(assets=[published_postgres] if settings().publish_postgres_url else [])

@@ -6,9 +6,9 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DbtCliResource
 
-from orchestration.books.dbt_project import dbt_project
+from orchestration.books.dbt import BOUND_DBT
+from orchestration.location import dbt_project, settings
 from orchestration.night.progress import progress
-from orchestration.settings import BOUND_DBT
 
 # dbt would write its manifest twice and its log as JSON; what it compiled, ran and said stays.
 _FLAGS = ["--no-write-json", "--log-format-file=debug"]
@@ -27,15 +27,17 @@ class BoundDbt(DbtCliResource):
 
 @dg.definitions
 def resources() -> dg.Definitions:
-    """Bind dbt and the console logger."""
+    """Bind the settings, dbt and the console logger."""
+    project = dbt_project()
     return dg.Definitions(
         resources={
+            "settings": settings(),
             "dbt": BoundDbt(
-                project_dir=str(dbt_project.project_dir),
-                profiles_dir=str(dbt_project.profiles_dir),
+                project_dir=str(project.project_dir),
+                profiles_dir=str(project.profiles_dir),
                 dbt_executable=str(BOUND_DBT),
                 global_config_flags=_FLAGS,
-            )
+            ),
         },
         loggers={"console": progress},
     )

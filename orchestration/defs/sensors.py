@@ -5,11 +5,11 @@ from datetime import date
 
 import dagster as dg
 
-from orchestration.books.dbt_project import settings
 from orchestration.books.late import look
 from orchestration.defs.schedules import nightly
 from orchestration.night.failures import failed_run
 from orchestration.night.notify import notify
+from orchestration.settings import Settings
 from orchestration.sources.folder import FeedProblem, FolderSource
 
 _TELLING = {
@@ -26,7 +26,9 @@ _TELLING = {
     minimum_interval_seconds=60,
     description="Bill a usage delivery that came, or came otherwise, after its day was landed.",
 )
-def late_usage(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+def late_usage(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
+) -> dg.SensorResult | dg.SkipReason:
     """Ask for a run of each delivery day whose file is not what was landed."""
     if settings.usage_url:
         return dg.SkipReason("USAGE_URL names an engine; every night asks it for late usage")
@@ -51,7 +53,9 @@ def late_usage(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Tell of a failed run: in the log, and the services in NOTIFY_URLS.",
 )
-def failed_run_notification(context: dg.RunFailureSensorContext) -> None:
+def failed_run_notification(
+    context: dg.RunFailureSensorContext, settings: dg.ResourceParam[Settings]
+) -> None:
     """Say which run failed, for which days, why, and what to do."""
     run = context.dagster_run
     records = context.instance.all_logs(run.run_id, of_type=_TELLING)

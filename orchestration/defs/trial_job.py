@@ -5,8 +5,8 @@ from datetime import date
 import dagster as dg
 from pydantic import Field
 
-from orchestration.books.dbt_project import settings
 from orchestration.seeds.staging import SeedError
+from orchestration.settings import Settings
 from orchestration.trial.books_apart import NotBilled
 from orchestration.trial.scenario import ScenarioError
 
@@ -21,7 +21,9 @@ class ReplayConfig(dg.Config):
 
 # A pool holds one run, so that two replays do not fill the memory together.
 @dg.op(pool="replay")
-def compare_catalogs(context: dg.OpExecutionContext, config: ReplayConfig) -> str:
+def compare_catalogs(
+    context: dg.OpExecutionContext, config: ReplayConfig, settings: dg.ResourceParam[Settings]
+) -> str:
     """Bill a window with today's seeds and with each scenario's, and publish the comparison."""
     # Here, so that no night waits for polars to start.
     from orchestration.trial.comparison_page import data_uri

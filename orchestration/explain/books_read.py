@@ -16,6 +16,7 @@ import duckdb
 
 from orchestration.books.plan import BilledState
 from orchestration.books.warehouse import WriterBusy, read_warehouse, writer_lock
+from orchestration.errors import PlainError
 from orchestration.explain.exact import Row, shown
 from orchestration.settings import Settings
 
@@ -25,7 +26,7 @@ VALID = "valid_from <= $day and (valid_to is null or $day < valid_to)"
 _SCALES = {"_micro": 10**6, "_nano": 10**9, "_pico": 10**12, "_femto": 10**15}
 
 
-class NothingToExplain(ValueError):
+class NothingToExplain(PlainError, ValueError):
     """There is no such line, or nothing to read it from; the message says what to do."""
 
 
@@ -33,7 +34,7 @@ class Gone(ValueError):
     """What a line was made from is no longer in the books."""
 
 
-class Books:
+class ExplainedBooks:
     """The warehouse, with the current publication attached to it as ``published``."""
 
     def __init__(
@@ -122,7 +123,7 @@ class Books:
 
 
 @contextmanager
-def open_books(settings: Settings) -> Iterator[Books]:
+def open_books(settings: Settings) -> Iterator[ExplainedBooks]:
     """Open the books, if they are those that are published.
 
     Raises:
@@ -151,7 +152,7 @@ def open_books(settings: Settings) -> Iterator[Books]:
         # ATTACH takes no parameter; the path is a setting, not what was asked for.
         path = str(current / "marts.duckdb").replace("'", "''")
         connection.execute(f"attach '{path}' as published (read_only)")
-        yield Books(connection, settings, manifest)
+        yield ExplainedBooks(connection, settings, manifest)
 
 
 def tier_prices(tiers: Iterable[Row], units: Fraction) -> Iterator[tuple[str, Fraction]]:

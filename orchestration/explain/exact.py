@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 Row = dict[str, Any]
-"""A row by column name; its numbers are exact (see ``Books.rows``)."""
+"""A row by column name; its numbers are exact (see ``ExplainedBooks.rows``)."""
 
 ZERO = Fraction(0)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from orchestration.explain.books_read import Books, Gone, NothingToExplain, open_books
+from orchestration.explain.books_read import ExplainedBooks, Gone, NothingToExplain, open_books
 from orchestration.explain.burst import burst_surcharge
 from orchestration.explain.credit_usage import credit_usage
 from orchestration.explain.dedicated import dedicated_cluster
@@ -73,7 +73,7 @@ def explain(
 
 
 def explain_line(
-    books: Books, line_id: str, *, events: int = EVENTS_SHOWN, rows: int = ROWS_SHOWN
+    books: ExplainedBooks, line_id: str, *, events: int = EVENTS_SHOWN, rows: int = ROWS_SHOWN
 ) -> Explanation:
     """Explain one line with books that are already open.
 
@@ -90,7 +90,7 @@ def explain_line(
     return Explanation(page.text(), page.adds_up)
 
 
-def _no_such_line(books: Books, line_id: str) -> str:
+def _no_such_line(books: ExplainedBooks, line_id: str) -> str:
     known = [
         row["invoice_line_id"]
         for row in books.rows("select invoice_line_id from published.invoice_lines order by 1")

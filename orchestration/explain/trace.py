@@ -6,7 +6,7 @@ from datetime import date
 from fractions import Fraction
 from typing import Any
 
-from orchestration.explain.books_read import Books, Gone, tier_prices
+from orchestration.explain.books_read import ExplainedBooks, Gone, tier_prices
 from orchestration.explain.exact import ZERO, Row, many, rounded, shown
 from orchestration.explain.printout import Page
 
@@ -14,7 +14,7 @@ from orchestration.explain.printout import Page
 class Trace:
     """A line, the books it is read from and the page it is written on."""
 
-    def __init__(self, books: Books, page: Page, line: Row, events_shown: int) -> None:
+    def __init__(self, books: ExplainedBooks, page: Page, line: Row, events_shown: int) -> None:
         self.books = books
         self.page = page
         self.line = line

@@ -2,131 +2,77 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, field_validator
 
 Level = Literal["error", "warning"]
 Check = Literal["schema", "ranges", "volume", "freshness", "unmapped_share"]
 FeedKey = Literal["usage", "energy_price", "energy_mix", "gpu_price", "fx_rate"]
 
-
-OPTIONAL_FIELDS = {
-    "kind": "kind",
-    "gpu_type": "metadata.gpu_type",
-    "model_family": "metadata.model_family",
-    "energy_cost": "metadata.energy_cost",
-    "duration_s": "metadata.duration_s",
-}
-"""Fields that a row may do without, and where a delivered row has them."""
+OPTIONAL_FIELDS = ("kind", "gpu_type", "model_family", "energy_cost", "duration_s")
+"""Fields that a row of usage may do without."""
 
 
-@dataclass(frozen=True)
-class Gate:
-    """One expectation of Great Expectations over one measure of a profile.
+class Gate(BaseModel):
+    """An entry of a suite file; ``docs/checks.md`` says how one is written."""
 
-    Attributes:
-        check: the asset check that it belongs to.
-        name: unique within its feed.
-        measure: the column of the profile that is judged.
-        type_: the class in ``great_expectations.expectations``.
-        arguments: what that class is given.
-        limits: columns that are put beside the profile's, each with one value in all rows. Great
-            Expectations turns a decimal argument into a float; in a column it stays exact.
-        promise: what holds when it passes, as the beginning of a sentence.
-        expected: the same in figures.
-        cure: what to do when it fails.
-    """
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    check: Check
     name: str
+    """Unique within its feed."""
+    check: Check
+    """The asset check that it belongs to."""
     level: Level
-    measure: str
-    type_: str
-    arguments: dict[str, Any]
     promise: str
-    expected: str
+    """What holds when it passes, as the beginning of a sentence."""
     cure: str
-    limits: dict[str, Decimal] = field(default_factory=dict)
+    type: str
+    """The class in ``great_expectations.expectations``."""
+    kwargs: dict[str, Any]
+    file: str
+    limits: dict[str, Decimal | int] = {}
+    """The columns in ``kwargs`` that are no measures but numbers or settings, each with its value."""
 
+    @field_validator("kwargs")
+    @classmethod
+    def _exact(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """A number in place of a column stays exact; Great Expectations makes others into floats."""
+        exact = {}
+        for name, value in kwargs.items():
+            of_pair = name in ("column_A", "column_B")
+            if isinstance(value, float) and not of_pair:
+                raise ValueError(
+                    f"{name} is {value}, and only whole numbers are exact there: compare a pair of "
+                    "columns (ExpectColumnPairValuesAToBeGreaterThanB), one of them a number"
+                )
+            exact[name] = str(value) if of_pair else value
+        return exact
 
-def between(
-    check: Check,
-    name: str,
-    level: Level,
-    measure: str,
-    promise: str,
-    cure: str,
-    *,
-    at_least: int | None = None,
-    at_most: int | None = None,
-    above: int | None = None,
-) -> Gate:
-    """A gate whose measure has whole limits."""
-    bounds = [("at least", at_least), ("above", above), ("at most", at_most)]
-    expected = " and ".join(f"{word} {bound}" for word, bound in bounds if bound is not None)
-    return Gate(
-        check,
-        name,
-        level,
-        measure,
-        "ExpectColumnValuesToBeBetween",
-        {
-            "column": measure,
-            "min_value": at_least if above is None else above,
-            "max_value": at_most,
-            "strict_min": above is not None,
-        },
-        promise,
-        f"exactly {at_least}" if at_least is not None and at_least == at_most else expected,
-        cure,
-    )
+    @property
+    def pair(self) -> list[str]:
+        """The two columns that are compared, if any are."""
+        return [self.kwargs[name] for name in ("column_A", "column_B") if name in self.kwargs]
 
+    @property
+    def measure(self) -> str:
+        """The column of the profile that is judged: of two measures the one that may not be more."""
+        if not self.pair:
+            return str(self.kwargs.get("column"))
+        return self.pair[0] if self._is_first_judged() else self.pair[-1]
 
-def ordered(
-    check: Check,
-    name: str,
-    level: Level,
-    measure: str,
-    promise: str,
-    cure: str,
-    *,
-    at_most: str | Decimal | None = None,
-    at_least: Decimal | None = None,
-) -> Gate:
-    """A gate whose measure is compared with a decimal, or with another column of the profile."""
-    limit = at_most if isinstance(at_most, str) else f"{name}_limit"
-    greater, less = (measure, limit) if at_most is None else (limit, measure)
-    decimal = at_least if at_most is None else at_most
-    return Gate(
-        check,
-        name,
-        level,
-        measure,
-        "ExpectColumnPairValuesAToBeGreaterThanB",
-        {
-            "column_A": greater,
-            "column_B": less,
-            "or_equal": True,
-            "ignore_row_if": "either_value_is_missing",
-        },
-        promise,
-        f"at least {at_least}" if at_most is None else f"at most {at_most}",
-        cure,
-        {limit: decimal} if isinstance(decimal, Decimal) else {},
-    )
+    @property
+    def expected(self) -> str:
+        """What the measure should be, in figures."""
+        if self.pair:
+            one, other = (str(self.limits.get(column, column)) for column in self.pair)
+            if self.type.endswith("Equal"):
+                return f"equal to {other}"
+            return f"at least {other}" if self._is_first_judged() else f"at most {one}"
+        words = {"min_value": "at least", "max_value": "at most"}
+        given = ((name, value) for name, value in self.kwargs.items() if name != "column")
+        return " and ".join(f"{words.get(name, name)} {value}" for name, value in given)
 
-
-def equal(check: Check, name: str, measure: str, other: str, promise: str, cure: str) -> Gate:
-    """An error unless two columns of the profile are equal."""
-    return Gate(
-        check,
-        name,
-        "error",
-        measure,
-        "ExpectColumnPairValuesToBeEqual",
-        {"column_A": measure, "column_B": other, "ignore_row_if": "either_value_is_missing"},
-        promise,
-        f"equal to {other}",
-        cure,
-    )
+    def _is_first_judged(self) -> bool:
+        return self.type.endswith("Equal") or self.pair[-1] in self.limits

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from importlib.util import LazyLoader, find_spec, module_from_spec
 from typing import Any
 
@@ -16,7 +17,26 @@ import pyarrow as pa
 
 from orchestration.gates.gate import Gate
 from orchestration.gates.measures import AMOUNT, plain
+from orchestration.gates.suites import SuiteError
 
+_STORES = {
+    "expectations_store": "ExpectationsStore",
+    "validation_results_store": "ValidationResultsStore",
+    "checkpoint_store": "CheckpointStore",
+    "validation_definition_store": "ValidationDefinitionStore",
+}
+_IN_MEMORY = {
+    "config_version": 4,
+    "stores": {
+        name: {"class_name": kind, "store_backend": {"class_name": "InMemoryStoreBackend"}}
+        for name, kind in _STORES.items()
+    },
+    **{f"{name}_name": name for name in _STORES},
+    # None, for which it would make a folder outside DATA_DIR.
+    "data_docs_sites": {},
+    "progress_bars": {"globally": False},
+    "analytics_enabled": False,
+}
 SHOWN = 3
 """How many of the rows that break an expectation a sentence names."""
 
@@ -60,20 +80,9 @@ def judge(gates: Sequence[Gate], profile: pa.Table) -> list[Finding]:
     """
     _put_off("scipy.stats")
     import great_expectations as gx
-    import great_expectations.expectations as gxe
     import pandas as pd
-    from great_expectations.data_context.types.base import (
-        DataContextConfig,
-        InMemoryStoreBackendDefaults,
-        ProgressBarsConfig,
-    )
 
-    # Without docs of its own, for which it would make a folder outside DATA_DIR.
-    in_memory = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
-    context = gx.get_context(
-        mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=in_memory)
-    )
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    context = gx.get_context(mode="ephemeral", project_config=_IN_MEMORY)
     frame = _with_limits(profile, gates).to_pandas(types_mapper=pd.ArrowDtype)
     batch = (
         context.data_sources.add_pandas("landing")
@@ -81,19 +90,33 @@ def judge(gates: Sequence[Gate], profile: pa.Table) -> list[Finding]:
         .add_batch_definition_whole_dataframe("whole")
         .get_batch(batch_parameters={"dataframe": frame})
     )
-    suite = gx.ExpectationSuite("gates")
-    severity = {"error": "critical", "warning": "warning"}
-    for gate in gates:
-        expectation = getattr(gxe, gate.type_)
-        suite.add_expectation(
-            expectation(**gate.arguments, severity=severity[gate.level], meta={"gate": gate.name})
-        )
+    suite = gx.ExpectationSuite("gates", [_expectation(gate, set(frame.columns)) for gate in gates])
     validated = batch.validate(
         suite, result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["of"]}
     )
     configured = ((result.expectation_config, result) for result in validated.results)
     results = {how.meta["gate"]: result for how, result in configured if how and how.meta}
     return [_finding(gate, results[gate.name], profile) for gate in gates]
+
+
+def _expectation(gate: Gate, columns: set[str]) -> Any:
+    """The expectation that an entry of a suite file stands for."""
+    import great_expectations.expectations as gxe
+
+    for column in gate.pair or [str(gate.kwargs.get("column"))]:
+        if column not in columns:
+            wrong = f"{column} is no measure; measured are {', '.join(sorted(columns))}"
+            raise SuiteError(gate.file, gate.name, wrong)
+    kind = getattr(gxe, gate.type, None)
+    if kind is None:
+        raise SuiteError(gate.file, gate.name, f"Great Expectations has no {gate.type}")
+    severity = {"error": "critical", "warning": "warning"}[gate.level]
+    try:
+        return kind(**gate.kwargs, severity=severity, meta={"gate": gate.name})
+    except ValueError as error:
+        # What it says has many lines.
+        wrong = f"Great Expectations does not take it: {' '.join(str(error).split())}"
+        raise SuiteError(gate.file, gate.name, wrong) from None
 
 
 def _put_off(name: str) -> None:
@@ -116,8 +139,9 @@ def _put_off(name: str) -> None:
 def _with_limits(profile: pa.Table, gates: Sequence[Gate]) -> pa.Table:
     for gate in gates:
         for name, limit in gate.limits.items():
-            column = pa.array([limit] * profile.num_rows, AMOUNT)
-            profile = profile.append_column(name, column)
+            if name not in profile.column_names:
+                kind = AMOUNT if isinstance(limit, Decimal) else pa.int64()
+                profile = profile.append_column(name, pa.array([limit] * profile.num_rows, kind))
     return profile
 
 

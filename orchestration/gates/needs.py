@@ -32,7 +32,7 @@ class Market:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Needs:
     """The seeds as the gates see them, as of a day."""
 
     customers: frozenset[str]
@@ -69,7 +69,7 @@ def needed_feeds(seeds_dir: Path, reporting_currency: str) -> frozenset[UndatedF
     return frozenset(needed)
 
 
-def read_wanted(seeds_dir: Path, as_of: date) -> Wanted:
+def read_needs(seeds_dir: Path, as_of: date) -> Needs:
     """Read the seeds.
 
     Raises:
@@ -83,7 +83,7 @@ def read_wanted(seeds_dir: Path, as_of: date) -> Wanted:
     markets = {
         Market(lot["provider"], lot["price_kind"]) for lot in lots if lot["basis"] == "market"
     }
-    return Wanted(
+    return Needs(
         customers=frozenset(row["customer_id"] for row in seeds["customers"]),
         clusters=frozenset(row["cluster"] for row in seeds["clusters"]),
         accelerators=frozenset(

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from orchestration.gates.gate import FeedKey
 from orchestration.gates.measures import AMOUNT, SCHEMA, columns_found, ratio, share, times
-from orchestration.gates.needs import Wanted
+from orchestration.gates.needs import Needs
 from orchestration.landing.files import PRICE, RATE, SNAPSHOTS, landed_delivery, staging
 from orchestration.store.duck import connect
 
@@ -43,15 +43,12 @@ _COMMON = [
     ("rows", pa.int64()),
     ("recorded_rows", pa.int64()),
     ("kept_share", AMOUNT),
-    ("empty_cells", pa.int64()),
     ("wanted_rows", pa.int64()),
     ("newest_age_days", pa.int64()),
     ("week_rows", pa.int64()),
     ("usual_week_rows", pa.int64()),
     ("change", AMOUNT),
 ]
-
-Part = tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class _Snapshot:
     Attributes:
         day: SQL, the UTC day of a row.
         part: the columns that name a part.
-        required: the columns that no row may lack.
+        has_currency: whether its prices are in one.
         measures: SQL aggregates over a part, by the name that ``finish`` or the profile knows.
         columns: what the profile has besides _COMMON.
         finish: turns the aggregates of a part into these columns.
@@ -69,21 +66,21 @@ class _Snapshot:
 
     day: str
     part: tuple[str, ...]
-    required: tuple[str, ...]
+    has_currency: bool
     measures: dict[str, str]
     columns: list[tuple[str, pa.DataType]]
-    finish: Callable[[dict[str, Any], Wanted], dict[str, Any]] = lambda part, _: part
+    finish: Callable[[dict[str, Any], Needs], dict[str, Any]] = lambda part, _: part
 
 
-def _times_default(part: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
-    default = wanted.zones.get(part["part"][0])
+def _times_default(part: dict[str, Any], needs: Needs) -> dict[str, Any]:
+    default = needs.zones.get(part["part"][0])
     typical = part["typical_price"]
     if not default or typical is None:
         return part
     return {**part, "times_default": ratio(typical, default)}
 
 
-def _times_in_a_month(part: dict[str, Any], _: Wanted) -> dict[str, Any]:
+def _times_in_a_month(part: dict[str, Any], _: Needs) -> dict[str, Any]:
     low, high = part["month_low"], part["month_high"]
     return {**part, "times_in_a_month": ratio(high, low)} if low else part
 
@@ -93,21 +90,20 @@ _MEASURED: dict[FeedKey, _Snapshot] = {
     "energy_price": _Snapshot(
         day="interval_start::date",
         part=("zone",),
-        required=("zone", "interval_start", "resolution_minutes", "price_per_kwh", "currency"),
+        has_currency=True,
         measures={
-            "shortest_interval": "min(resolution_minutes)",
             "typical_price": (
                 "quantile_disc(abs(price_per_kwh::decimal(18, 6) * rate), 0.5) "
                 "filter (where day > $as_of - 7 and day <= $as_of)"
             ),
         },
-        columns=[("shortest_interval", pa.int64()), ("times_default", AMOUNT)],
+        columns=[("times_default", AMOUNT)],
         finish=_times_default,
     ),
     "energy_mix": _Snapshot(
         day="ts_utc::date",
         part=("zone",),
-        required=("zone", "ts_utc"),
+        has_currency=False,
         measures={
             "lowest_carbon": "min(carbon_gco2_kwh_lca)",
             "highest_carbon": "max(carbon_gco2_kwh_lca)",
@@ -123,7 +119,7 @@ _MEASURED: dict[FeedKey, _Snapshot] = {
     "gpu_price": _Snapshot(
         day="observed_at::date",
         part=("provider", "price_kind"),
-        required=("observed_at", "gpu_type", "price_per_gpu_hour", "currency", "price_kind"),
+        has_currency=True,
         measures={
             "lowest_price": "min(price_per_gpu_hour)",
             "highest_price": "max((price_per_gpu_hour::decimal(18, 6) * rate)::decimal(36, 6))",
@@ -133,13 +129,12 @@ _MEASURED: dict[FeedKey, _Snapshot] = {
     "fx_rate": _Snapshot(
         day="rate_date",
         part=("currency",),
-        required=("rate_date", "currency", "usd_per_unit"),
+        has_currency=False,
         measures={
-            "lowest_rate": "min(usd_per_unit)",
             "month_low": "min(usd_per_unit) filter (where day > $as_of - 31 and day <= $as_of)",
             "month_high": "max(usd_per_unit) filter (where day > $as_of - 31 and day <= $as_of)",
         },
-        columns=[("lowest_rate", RATE), ("times_in_a_month", AMOUNT)],
+        columns=[("times_in_a_month", AMOUNT)],
         finish=_times_in_a_month,
     ),
 }
@@ -154,13 +149,13 @@ class Place:
     reporting_currency: str
 
 
-def snapshot_profile(feed: FeedKey, place: Place, wanted: Wanted, as_of: date) -> pa.Table:
+def snapshot_profile(feed: FeedKey, place: Place, needs: Needs, as_of: date) -> pa.Table:
     """Measure a price feed as it is landed.
 
     Args:
         feed: one of LANDED.
         place: where its snapshot lies.
-        wanted: what the seeds need.
+        needs: what the seeds need.
         as_of: the last delivery day. Rows of later days are no news.
 
     Returns:
@@ -185,13 +180,9 @@ def snapshot_profile(feed: FeedKey, place: Place, wanted: Wanted, as_of: date) -
     if columns.as_declared:
         total = pq.read_metadata(path).num_rows
         billed = pq.read_metadata(place.billed).num_rows if place.billed.exists() else 0
-        parts = [how.finish(part, wanted) for part in _measure(how, path, place, as_of)]
-        whole |= {
-            "rows": total,
-            "kept_share": share(total, billed),
-            "empty_cells": sum(part["empty_cells"] for part in parts),
-        }
-        needed = _needed(feed, place, wanted, parts)
+        parts = [how.finish(part, needs) for part in _measure(how, path, place, as_of)]
+        whole |= {"rows": total, "kept_share": share(total, billed)}
+        needed = _needed(feed, place, needs, parts)
         rows += _shown(parts, [name for name, _ in how.columns])
         rows += [{"of": f"{of} (needed)", **_news(own, as_of)} for of, own in needed.items()]
     return pa.Table.from_pylist(
@@ -200,19 +191,19 @@ def snapshot_profile(feed: FeedKey, place: Place, wanted: Wanted, as_of: date) -
 
 
 def _needed(
-    feed: FeedKey, place: Place, wanted: Wanted, parts: list[dict[str, Any]]
+    feed: FeedKey, place: Place, needs: Needs, parts: list[dict[str, Any]]
 ) -> dict[str, list[dict[str, Any]]]:
     """What the seeds need of a feed, by name, and the parts that give it."""
     if feed == "gpu_price":
         return {
             str(market): [part for part in parts if market.covers(*part["part"])]
-            for market in wanted.markets
+            for market in needs.markets
         }
     if feed == "fx_rate":
-        names = wanted.lot_currencies | _energy_currencies(place.landing, wanted)
+        names = needs.lot_currencies | _energy_currencies(place.landing, needs)
         names -= {place.reporting_currency}
     else:
-        names = frozenset(wanted.zones)
+        names = frozenset(needs.zones)
         if feed == "energy_mix":
             # A zone may have none.
             names &= {part["part"][0] for part in parts}
@@ -249,28 +240,24 @@ def _measure(how: _Snapshot, path: Path, place: Place, as_of: date) -> list[dict
     }
     measures: Mapping[str, str] = {
         "rows": "count(*)",
-        "empty_cells": "sum("
-        + " + ".join(f"({name} is null)::int" for name in how.required)
-        + ")::bigint",
         "first_day": "min(day)",
         "newest_day": "max(day) filter (where day <= $as_of)",
         **weeks,
         **how.measures,
     }
     part = ", ".join(how.part)
-    has_currency = "currency" in how.required
     query = f"""
         select [{part}] as part, {", ".join(f"{sql} as {name}" for name, sql in measures.items())}
         from (
             select *, {how.day} as day
             from read_parquet($file, hive_partitioning = false)
-            {"left join rates using (currency)" if has_currency else ""}
+            {"left join rates using (currency)" if how.has_currency else ""}
         )
         group by {part}
         order by {part}
     """
     with staging(place.landing, "gates") as spill, connect(spill) as connection:
-        if has_currency:
+        if how.has_currency:
             connection.register("rates", _rates(place, as_of))
         table = connection.sql(
             query, params={"file": glob.escape(str(path)), "as_of": as_of}
@@ -297,7 +284,7 @@ def _rates(place: Place, as_of: date) -> pa.Table:
     return pa.table({"currency": list(rates), "rate": pa.array(rates.values(), RATE)})
 
 
-def _energy_currencies(landing: Path, wanted: Wanted) -> frozenset[str]:
+def _energy_currencies(landing: Path, needs: Needs) -> frozenset[str]:
     """The currencies of the energy prices that facilities pay."""
     name, declared = SNAPSHOTS[LANDED["energy_price"]]
     path = landing / name
@@ -305,7 +292,7 @@ def _energy_currencies(landing: Path, wanted: Wanted) -> frozenset[str]:
         return frozenset()
     with pq.ParquetFile(path) as prices:
         table = prices.read(["zone", "currency"]).group_by(["zone", "currency"]).aggregate([])
-    return frozenset(row["currency"] for row in table.to_pylist() if row["zone"] in wanted.zones)
+    return frozenset(row["currency"] for row in table.to_pylist() if row["zone"] in needs.zones)
 
 
 def _shown(parts: list[dict[str, Any]], columns: list[str]) -> list[dict[str, Any]]:
@@ -319,11 +306,11 @@ def _shown(parts: list[dict[str, Any]], columns: list[str]) -> list[dict[str, An
         row: dict[str, Any] = {"of": f"the {len(others)} others"}
         for name in columns:
             values = [part[name] for part in others if part.get(name) is not None]
-            is_least = name.startswith(("lowest", "shortest"))
+            is_least = name.startswith("lowest")
             row[name] = (min if is_least else max)(values, default=None)
         rows.append(row)
     return rows
 
 
-def _named(part: Part) -> str:
+def _named(part: tuple[str | None, ...]) -> str:
     return ", ".join((value or "unnamed")[:_LONGEST_NAME] for value in part)

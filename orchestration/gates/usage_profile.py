@@ -19,9 +19,8 @@ import pyarrow as pa
 
 from orchestration.gates.gate import OPTIONAL_FIELDS
 from orchestration.gates.measures import AMOUNT, SCHEMA, columns_found, ratio, share, times
-from orchestration.gates.needs import Wanted
+from orchestration.gates.needs import Needs
 from orchestration.landing import files
-from orchestration.landing.events import KINDS, METERS
 from orchestration.landing.files import Delivery, landed_delivery, usage_part
 from orchestration.store.duck import connect
 
@@ -39,14 +38,7 @@ PROFILE = pa.schema(
         ("rows", pa.int64()),
         ("recorded_rows", pa.int64()),
         *((f"rows_with_{field}", pa.int64()) for field in OPTIONAL_FIELDS),
-        ("empty_cells", pa.int64()),
-        ("unknown_kinds", pa.int64()),
-        ("unknown_meters", pa.int64()),
-        ("lowest_usage", AMOUNT),
-        ("nameless_corrections", pa.int64()),
-        ("misplaced_rows", pa.int64()),
         ("newest_age_days", pa.int64()),
-        ("oldest_age_days", pa.int64()),
         ("largest_slice_gpu_hours", AMOUNT),
         ("fleet_gpu_hours", AMOUNT),
         ("delivered_rows", pa.int64()),
@@ -57,34 +49,6 @@ PROFILE = pa.schema(
         ("unknown_accelerators_share", AMOUNT),
     ]
 )
-
-# Not ``raw``: reading it costs as much as all the others together.
-_REQUIRED = (
-    "event_id",
-    "kind",
-    "customer_id",
-    "meter",
-    "quantity_micro",
-    "ts",
-    "usage_day",
-    "delivery_day",
-    "line_number",
-    "start_us",
-    "duration_us",
-    "cluster",
-    "payload_rest",
-)
-
-# By the files' own count of NULLs: to read all of these columns would take as long as all the rest.
-_EMPTY_CELLS = f"""
-    select
-        parts.delivery_day as delivery_day,
-        sum(coalesce(metadata.stats_null_count, metadata.num_values)) as empty_cells
-    from parquet_metadata($files) as metadata
-    inner join parts on metadata.file_name = parts.filename
-    where metadata.path_in_schema in {_REQUIRED}
-    group by parts.delivery_day
-"""
 
 _HAD = """
         count(*) filter (where landed.kind <> 'usage') as has_kind,
@@ -97,19 +61,7 @@ _MEASURES = f"""
     select
         parts.delivery_day as delivery_day,
         count(*) as rows,
-        count(*) filter (where landed.kind not in {KINDS}) as unknown_kinds,
-        count(*) filter (where landed.meter not in {METERS}) as unknown_meters,
-        min(landed.quantity_micro) filter (where landed.kind = 'usage')
-            * 0.000001::decimal(7, 6) as lowest_usage,
-        count(*) filter (where landed.kind <> 'usage' and landed.corrects_event_id is null)
-            as nameless_corrections,
-        count(*) filter (
-            where landed.usage_day <> parts.usage_day
-                or landed.delivery_day <> parts.delivery_day
-                or landed.ts::date <> parts.usage_day
-        ) as misplaced_rows,
         min(parts.delivery_day - landed.usage_day) as newest_age_days,
-        max(parts.delivery_day - landed.usage_day) as oldest_age_days,
         {_HAD},
         count(landed.corrects_event_id) as corrects_another,
         max(landed.quantity_micro::hugeint * case landed.meter
@@ -131,12 +83,12 @@ _MEASURES = f"""
 """
 
 
-def usage_profile(landing: Path, wanted: Wanted, delivery_days: Sequence[date]) -> pa.Table:
+def usage_profile(landing: Path, needs: Needs, delivery_days: Sequence[date]) -> pa.Table:
     """Measure the landed deliveries of some days.
 
     Args:
         landing: the folder that holds everything landed.
-        wanted: what the seeds know.
+        needs: what the seeds know.
         delivery_days: days without a landed delivery are left out.
 
     Returns:
@@ -148,9 +100,7 @@ def usage_profile(landing: Path, wanted: Wanted, delivery_days: Sequence[date]) 
     found = {day: columns_found(_parts(landing, day).values(), files.USAGE) for day in landed}
     whole = [day for day, columns in found.items() if columns.as_declared]
     with files.staging(landing, "gates") as spill, connect(spill) as connection:
-        measured = {
-            row["delivery_day"]: row for row in _measure(connection, landing, wanted, whole)
-        }
+        measured = {row["delivery_day"]: row for row in _measure(connection, landing, needs, whole)}
         usual = _Usual(connection, landing)
         usually = {day: usual.fields(day) for day in landed}
     rows = []
@@ -167,7 +117,7 @@ def usage_profile(landing: Path, wanted: Wanted, delivery_days: Sequence[date]) 
             "rows": total if found[day].as_declared else None,
             "recorded_rows": record.landed_rows,
             "largest_slice_gpu_hours": ratio(largest_ms, _MS_PER_HOUR) if largest_ms else None,
-            "fleet_gpu_hours": Decimal(24 * wanted.fleet_gpus) if wanted.fleet_gpus else None,
+            "fleet_gpu_hours": Decimal(24 * needs.fleet_gpus) if needs.fleet_gpus else None,
             "delivered_rows": record.delivered_rows,
             "usual_rows": usual_rows,
             "change": times(record.delivered_rows, usual_rows)
@@ -197,7 +147,7 @@ def _parts(landing: Path, day: date) -> dict[date, Path]:
 
 
 def _measure(
-    connection: duckdb.DuckDBPyConnection, landing: Path, wanted: Wanted, days: Iterable[date]
+    connection: duckdb.DuckDBPyConnection, landing: Path, needs: Needs, days: Iterable[date]
 ) -> list[dict[str, Any]]:
     parts = [
         {"filename": str(path), "usage_day": usage_day, "delivery_day": day}
@@ -208,15 +158,13 @@ def _measure(
         return []
     connection.register("parts", pa.Table.from_pylist(parts))
     for name, known in (
-        ("customers", wanted.customers),
-        ("clusters", wanted.clusters),
-        ("accelerators", wanted.accelerators),
+        ("customers", needs.customers),
+        ("clusters", needs.clusters),
+        ("accelerators", needs.accelerators),
     ):
         connection.register(name, pa.table({"known": pa.array(sorted(known), pa.string())}))
     paths = [glob.escape(str(part["filename"])) for part in parts]
-    measured = connection.sql(_MEASURES, params={"files": paths}).to_arrow_table().to_pylist()
-    empty = dict(connection.sql(_EMPTY_CELLS, params={"files": paths}).fetchall())
-    return [row | {"empty_cells": int(empty[row["delivery_day"]])} for row in measured]
+    return connection.sql(_MEASURES, params={"files": paths}).to_arrow_table().to_pylist()
 
 
 class _Usual:

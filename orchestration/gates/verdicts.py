@@ -21,7 +21,7 @@ from orchestration.gates.data_docs import write_data_docs
 from orchestration.gates.gate import FeedKey
 from orchestration.gates.holds import held
 from orchestration.gates.judge import Finding, judge
-from orchestration.gates.needs import Wanted, read_wanted
+from orchestration.gates.needs import Needs, read_needs
 from orchestration.gates.price_profile import LANDED, Place, snapshot_profile
 from orchestration.gates.suites import FEEDS, fingerprint, suite
 from orchestration.gates.usage_profile import usage_profile
@@ -66,11 +66,11 @@ def judge_feeds(settings: Settings, feeds: Sequence[FeedKey], plan: RunPlan) -> 
         SeedError: the seeds break their contract.
     """
     prepare_landing(settings.landing_dir)
-    wanted = read_wanted(settings.seeds_dir, plan.last_day)
+    needs = read_needs(settings.seeds_dir, plan.last_day)
     verdicts = []
     for feed in feeds:
         gates = suite(feed, settings)
-        profile = measure(settings, feed, wanted, plan)
+        profile = measure(settings, feed, needs, plan)
         verdict = Verdict(
             feed=feed,
             as_of=plan.last_day,
@@ -86,17 +86,17 @@ def judge_feeds(settings: Settings, feeds: Sequence[FeedKey], plan: RunPlan) -> 
     return verdicts
 
 
-def measure(settings: Settings, feed: FeedKey, wanted: Wanted, plan: RunPlan) -> pa.Table:
+def measure(settings: Settings, feed: FeedKey, needs: Needs, plan: RunPlan) -> pa.Table:
     """The profile of what a plan takes in of a feed."""
     if feed == "usage":
-        return usage_profile(settings.landing_dir, wanted, plan.deliveries)
+        return usage_profile(settings.landing_dir, needs, plan.deliveries)
     name, _ = SNAPSHOTS[LANDED[feed]]
     place = Place(
         landing=settings.landing_dir,
         billed=BilledState(settings).snapshot(name),
         reporting_currency=settings.reporting_currency,
     )
-    return snapshot_profile(feed, place, wanted, plan.last_day)
+    return snapshot_profile(feed, place, needs, plan.last_day)
 
 
 def refused(settings: Settings, plan: RunPlan) -> list[str]:

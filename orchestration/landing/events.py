@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from functools import lru_cache
 from typing import Any
 
 import duckdb
@@ -28,32 +25,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from orchestration.landing.files import USAGE
-from orchestration.landing.lines import LINES, PIECE_LINES, Lines, Unreadable
-
-DAYS_BACK = 400
-METERS = ("gpu_minute", "gpu_millisecond", "gpu_second", "gpu_hour")
-KINDS = ("usage", "correction", "retraction")
-
-_TOP_STRINGS = ("event_id", "kind", "corrects_event_id", "customer_id", "meter", "ts")
-_METADATA_STRINGS = ("cluster", "gpu_type", "model_family")
-_METADATA_NUMBERS = ("duration_s", "energy_cost")
-_TOP = (*_TOP_STRINGS, "quantity")
-_METADATA = _METADATA_STRINGS + _METADATA_NUMBERS
-_STRINGS = _TOP_STRINGS + _METADATA_STRINGS
-_NUMBERS = ("quantity", *_METADATA_NUMBERS)
-
-# What is parsed line by line: strings as they are, numbers as text that a decimal cast reads
-# exactly, NULL or "" for what is missing, and why the line is malformed as a whole.
-_CANDIDATES = pa.schema(
-    [
-        ("line_number", pa.int64()),
-        ("line", pa.string()),
-        ("broken", pa.string()),
-        *((name, pa.string()) for name in _STRINGS + _NUMBERS),
-        ("payload_rest", pa.string()),
-    ]
+from orchestration.landing.event_lines import (
+    CANDIDATES,
+    DAY_S,
+    DAY_US,
+    DAYS_BACK,
+    ELSEWHERE,
+    FLOAT_DIGITS,
+    KINDS,
+    KNOWN_KEYS,
+    LIMIT,
+    LIMIT_MICRO,
+    METERS,
+    NUMBER,
+    SPELLED,
+    TYPED_KEYS,
+    candidates_of,
+    rules_of,
+    short_float,
 )
+from orchestration.landing.files import USAGE
+from orchestration.landing.lines import LINES, PIECE_LINES, Lines
 
 JUDGED = pa.schema([*USAGE, ("rule", pa.string()), ("detail", pa.string())])
 
@@ -70,50 +62,12 @@ _OFFSET = re.compile(rb"[+-]\d\d:\d\d")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}")
 _MOST_KEYS = 64
 _SAMPLED_LINES = 50
-_DEEPEST = 64
-# A binary float keeps every decimal number of up to 15 digits.
-_FLOAT_DIGITS = 15
 # Below this, what a float may have lost of a number is less than half a millionth.
 _FLOAT_WHOLE_BELOW = 2.0**33
 # Up to here a millionfold float is less than 0.05 from the millionfold number that it stands for,
 # so it rounds as the number does if it is not that near to a half.
 _FLOAT_ROUNDS_BELOW, _NEAR_HALF = 1e8, 0.06
-# Below this are a quantity in its unit and in GPU minutes, a metered cost and a length in seconds:
-# the models hold the sum of any number of such rows.
-_LIMIT = 10**9
-_LIMIT_MICRO = _LIMIT * 1_000_000
-_LIMIT_TEXT = "10^9"
-# From here on no amount is valid; it is not even rounded, which may cost as many digits as it has.
-_BEYOND = Decimal(10) ** 10
-_MICRO = Decimal("0.000001")
-# A text that spells a number spells it as JSON does.
-_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
-_IS_NUMBER = re.compile(_NUMBER)
-_DAY_S = 86_400
-_DAY_US = _DAY_S * 1_000_000
 _EPOCH = date(1970, 1, 1)
-
-# What is required, in the order of its reasons, where it stands, and of which rows.
-_REQUIRED = (
-    ("event_id", "event_id", ""),
-    ("corrects_event_id", "corrects_event_id", "and kind <> 'usage'"),
-    ("customer_id", "customer_id", ""),
-    ("meter", "meter", ""),
-    ("quantity", "quantity", "and quantity_amount is null"),
-    ("ts", "ts", ""),
-    ("cluster", "metadata.cluster", ""),
-)
-
-NO_USAGE = "no_usage"
-"""The kind of the one line of a delivery of a day on which nothing ran."""
-NOT_ALONE = 'kind is no_usage: {"kind": "no_usage"}, alone in its delivery, says that nothing ran on the day'
-"""What is wrong with such a line where it is not the only one, or says more."""
-
-# RFC 3339; the offset is optional here because a time without one has a reason of its own.
-_TIME = (
-    r"\d{4}-\d\d-\d\d[Tt ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?"
-    r"([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)?"
-)
 
 
 class EventParser:
@@ -150,7 +104,7 @@ class EventParser:
                     odd.append(blocks.select(LINES.names).filter(pa.array(~is_certain)))
                 if is_certain.any():
                     yield landed.take(self._order(landed, is_certain))
-            more = _line_by_line(odd, lines.unreadable)
+            more = candidates_of(odd, lines.unreadable)
             waiting += more
             characters += sum(len(row["line"]) for row in more)
             if len(waiting) > _WAITING_LINES or characters > _WAITING_CHARACTERS:
@@ -245,7 +199,7 @@ class EventParser:
         for label in self._learned:
             place, key = _place_and_key(label)
             values = pc.struct_field(read["metadata"], key) if place == "." else read[key]
-            if label in _SPELLED and pa.types.is_string(values.type):
+            if label in SPELLED and pa.types.is_string(values.type):
                 values = _numbers_of_texts(values)
                 if isinstance(values, _Refused):
                     return values
@@ -290,8 +244,8 @@ class EventParser:
     def _learn_keys(self, values: dict[str, Any], place: str) -> None:
         for key, value in values.items():
             label = place + key
-            kind = _KNOWN.get(label) or _ARROW_TYPES.get(type(value))
-            if label in _SPELLED and isinstance(value, str) and value:
+            kind = KNOWN_KEYS.get(label) or _ARROW_TYPES.get(type(value))
+            if label in SPELLED and isinstance(value, str) and value:
                 kind = pa.string()
             if kind is None or not _PLAIN_KEY.fullmatch(key):
                 continue
@@ -309,19 +263,19 @@ class EventParser:
             The rows as in JUDGED, and of which of them it is certain that they are these and break
             no rule.
         """
-        text = {name: _given(read, label) for label, name in _TYPED.items()}
+        text = {name: _given(read, label) for label, name in TYPED_KEYS.items()}
         kind = pc.fill_null(text["kind"], "usage")
         is_usage = _flags(pc.equal(kind, "usage"))
         quantity = _Numbers.of(read, "/quantity")
         energy_cost = _Numbers.of(read, ".energy_cost")
         duration = _Numbers.of(read, ".duration_s")
         instants, is_instant = _instants(_column(read, "/ts", pa.string()))
-        days = instants // _DAY_US
-        start_us = instants - days * _DAY_US
+        days = instants // DAY_US
+        start_us = instants - days * DAY_US
         this_day = (self._day - _EPOCH).days
         # Of a longer one it is enough that it is shorter than the limit, however it rounds.
-        is_long = (duration.values >= _DAY_S) & (duration.values < _LIMIT - 1)
-        lasts_us = np.where(duration.values >= _DAY_S, _DAY_US, duration.micro)
+        is_long = (duration.values >= DAY_S) & (duration.values < LIMIT - 1)
+        lasts_us = np.where(duration.values >= DAY_S, DAY_US, duration.micro)
         payload_rest, is_spelled = _rest(read)
         certain = (
             is_spelled,
@@ -331,13 +285,13 @@ class EventParser:
             is_usage | _flags(pc.is_valid(text["corrects_event_id"])),
             quantity.is_exact & ((quantity.micro >= 0) | ~is_usage),
             # Even if they are hours.
-            np.abs(quantity.micro) < _LIMIT_MICRO // 60,
+            np.abs(quantity.micro) < LIMIT_MICRO // 60,
             is_instant & (days <= this_day) & (days >= this_day - DAYS_BACK),
             duration.is_missing
             | is_long
-            | (duration.is_exact & (duration.micro >= 0) & (duration.values < _DAY_S)),
+            | (duration.is_exact & (duration.micro >= 0) & (duration.values < DAY_S)),
             energy_cost.is_missing
-            | (energy_cost.is_exact & (np.abs(energy_cost.micro) < _LIMIT_MICRO)),
+            | (energy_cost.is_exact & (np.abs(energy_cost.micro) < LIMIT_MICRO)),
         )
         count = read.num_rows
         columns = {
@@ -349,7 +303,7 @@ class EventParser:
             "delivery_day": pa.repeat(pa.scalar(self._day, pa.date32()), count),
             "line_number": read["line_number"],
             "start_us": _of_words(pa.int64(), start_us),
-            "duration_us": _of_words(pa.int64(), np.minimum(lasts_us, _DAY_US - start_us)),
+            "duration_us": _of_words(pa.int64(), np.minimum(lasts_us, DAY_US - start_us)),
             "energy_cost_micro": energy_cost.as_micro(),
             "payload_rest": payload_rest,
             "raw": read["line"],
@@ -361,9 +315,9 @@ class EventParser:
 
     def _judge(self, rows: list[dict[str, Any]]) -> pa.Table:
         """Run the rules over what was parsed line by line. Returns the rows as in JUDGED."""
-        candidates = pa.Table.from_pylist(rows, schema=_CANDIDATES)
+        candidates = pa.Table.from_pylist(rows, schema=CANDIDATES)
         self._connection.register("candidates", candidates.drop_columns(["line"]))
-        judged = self._connection.sql(_rules(self._day)).to_arrow_table()
+        judged = self._connection.sql(rules_of(self._day)).to_arrow_table()
         self._connection.unregister("candidates")
         # The longest column stays outside: one core keeps the order of rows, which is checked.
         if not judged["line_number"].equals(candidates["line_number"]):
@@ -388,22 +342,6 @@ class _Refused:
     line: int | None
 
 
-# The keys that a row may have by the specification, and the types that they must be of.
-_KNOWN: dict[str, pa.DataType] = {
-    **{f"/{name}": pa.string() for name in _TOP_STRINGS},
-    **{f".{name}": pa.string() for name in _METADATA_STRINGS},
-    "/quantity": pa.float64(),
-    **{f".{name}": pa.float64() for name in _METADATA_NUMBERS},
-}
-# Those that are landed as the texts that they are, and by which names; then those that are landed as
-# what they say. All others stand in payload_rest.
-_TYPED = {
-    label: label[1:] for label, kind in _KNOWN.items() if kind == pa.string() and label != "/ts"
-}
-_ELSEWHERE = ("/ts", "/quantity")
-# Numbers that a text may spell, too.
-_SPELLED = ("/quantity", *(f".{name}" for name in _METADATA_NUMBERS))
-
 _ARROW_TYPES: dict[type, pa.DataType] = {
     str: pa.string(),
     int: pa.float64(),
@@ -426,7 +364,7 @@ def _joined(lines: pa.Array) -> pa.Buffer:
 def _numbers_of_texts(texts: pa.ChunkedArray) -> pa.Array | _Refused:
     """The numbers that texts spell, NULL for empty ones; or the first that spells none."""
     texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts).combine_chunks()
-    spells = pc.match_substring_regex(texts, f"^{_NUMBER}$")
+    spells = pc.match_substring_regex(texts, f"^{NUMBER}$")
     if not pc.all(spells, min_count=0).as_py():
         return _Refused(pc.index(pc.fill_null(spells, True), False).as_py())
     return texts.cast(pa.float64())
@@ -510,7 +448,7 @@ class _Numbers:
             scaled = values * 1e6
             micro = np.rint(scaled)
             # No more than six decimals: dividing rounds to the nearest float, which is this one.
-            is_short = (micro / 1e6 == values) & (np.abs(micro) < 10.0**_FLOAT_DIGITS)
+            is_short = (micro / 1e6 == values) & (np.abs(micro) < 10.0**FLOAT_DIGITS)
             half_away = np.abs(np.abs(scaled - np.floor(scaled)) - 0.5)
             rounds = (size < _FLOAT_ROUNDS_BELOW) & (half_away > _NEAR_HALF)
             is_whole = (size < _FLOAT_WHOLE_BELOW) & (np.rint(values) == values)
@@ -576,13 +514,13 @@ def _parsed_times(times: pa.StringArray) -> Iterator[pa.Array]:
 
 
 def _rest(read: pa.Table) -> tuple[pa.Array, Flags]:
-    """All of a payload that is in no column of its own, as ``_candidate`` spells it.
+    """All of a payload that is in no column of its own, as ``event_lines`` spells it.
 
     Returns also in which rows it could be spelled: all numbers have few enough digits.
     """
     parts: list[pa.Array | str] = [""]
     is_spelled = np.ones(read.num_rows, bool)
-    for label in sorted(set(read.column_names) - {*LINES.names, *_TYPED, *_ELSEWHERE}):
+    for label in sorted(set(read.column_names) - {*LINES.names, *TYPED_KEYS, *ELSEWHERE}):
         values = read[label].combine_chunks()
         if values.null_count == len(values):
             continue
@@ -606,321 +544,9 @@ def _rest(read: pa.Table) -> tuple[pa.Array, Flags]:
 
 
 def _spelled_floats(values: pa.FloatingPointArray) -> pa.StringArray:
-    """Floats as ``_spelled_number`` has them, NULL for those of many digits; most come many times."""
+    """Floats as ``short_float`` has them, NULL for those of many digits; most come many times."""
     distinct = values.dictionary_encode()
     spelled = [
-        None if value is None else _short_float(value) for value in distinct.dictionary.to_pylist()
+        None if value is None else short_float(value) for value in distinct.dictionary.to_pylist()
     ]
     return pa.array(spelled, pa.string()).take(distinct.indices)
-
-
-@lru_cache(maxsize=1 << 16)
-def _short_float(value: float) -> str | None:
-    """A float as repr() has it, never -0.0; None if it has more digits than every float keeps."""
-    spelled = repr(value + 0.0)
-    if len(spelled) <= _FLOAT_DIGITS:
-        return spelled
-    digits = spelled.partition("e")[0].replace(".", "").strip("-0")
-    return spelled if len(digits) <= _FLOAT_DIGITS else None
-
-
-# --- line by line -------------------------------------------------------------------------------
-
-
-class _NotUsable(ValueError):
-    """Why a line is malformed."""
-
-
-def _line_by_line(blocks: list[pa.Table], unreadable: Iterable[Unreadable]) -> list[dict[str, Any]]:
-    """Parse lines one by one into rows of _CANDIDATES; blank lines are dropped."""
-    rows: list[dict[str, Any]] = []
-    for block in blocks:
-        numbers, lines = block["line_number"].to_pylist(), block["line"].to_pylist()
-        for number, line in zip(numbers, lines, strict=True):
-            if not line or line.isspace():
-                continue
-            try:
-                fields = _candidate(line)
-            except _NotUsable as wrong:
-                fields = {"broken": str(wrong)}
-            rows.append({"line_number": number, "line": line, **fields})
-    rows += [
-        {"line_number": line.line_number, "line": line.raw, "broken": line.wrong}
-        for line in unreadable
-    ]
-    return rows
-
-
-def _candidate(line: str) -> dict[str, str]:
-    """The fields of _CANDIDATES that a line has.
-
-    Raises:
-        _NotUsable: it is no JSON object, or holds a value of a wrong type.
-    """
-    row = _parsed(line)
-    metadata = row.pop("metadata", None)
-    if _is_missing(metadata):
-        metadata = {}
-    if not isinstance(metadata, dict):
-        raise _NotUsable(f"metadata is {_shown(metadata)}; an object was expected")
-    if row.get("kind") == NO_USAGE:
-        others = [value for name, value in row.items() if name != "kind"]
-        is_bare = all(map(_is_missing, [*others, *metadata.values()]))
-        raise _NotUsable(NOT_ALONE if is_bare else f"{NOT_ALONE}; this line says more")
-    for name in _NUMBERS:
-        part = row if name in _TOP else metadata
-        if isinstance(part.get(name), str) and not _is_missing(part[name]):
-            part[name] = _number_of_text(name, part[name])
-    rest = {f".{key}": value for key, value in metadata.items()}
-    rest |= {f"/{key}": value for key, value in row.items()}
-    values = {name: row.get(name) for name in _TOP} | {n: metadata.get(n) for n in _METADATA}
-    fields: dict[str, str] = {}
-    for name, value in values.items():
-        if _is_missing(value):
-            continue
-        if name in _STRINGS:
-            if not isinstance(value, str):
-                raise _NotUsable(f"{name} is {_shown(value)}; a string was expected")
-            fields[name] = value
-        else:
-            if not isinstance(value, Decimal):
-                raise _NotUsable(f"{name} is {_shown(value)}; a number was expected")
-            fields[name] = _amount_text(name, value)
-    fields["payload_rest"] = "".join(
-        f",{label}:{_spelled(value)}"
-        for label, value in sorted(rest.items())
-        if not _is_missing(value) and label not in _TYPED and label not in _ELSEWHERE
-    )
-    try:
-        "".join(fields.values()).encode()
-    except UnicodeEncodeError:
-        raise _NotUsable("a string holds half of a surrogate pair") from None
-    return fields
-
-
-def _parsed(line: str) -> dict[str, Any]:
-    """The JSON object on a line, its numbers as exact decimals; of a repeated key the last."""
-    try:
-        row = json.loads(
-            line, parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse_constant
-        )
-    except RecursionError:
-        raise _NotUsable(f"nested more than {_DEEPEST} levels deep") from None
-    except InvalidOperation:
-        raise _NotUsable("the exponent of a number is out of range") from None
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and line.lstrip().startswith("{"):
-            raise _NotUsable("something follows the JSON object on its line") from None
-        raise _NotUsable(f"not JSON: {error}") from None
-    except ValueError as error:
-        raise _NotUsable(f"not JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise _NotUsable("not a JSON object")
-    return row
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value == ""
-
-
-def _shown(value: Any) -> str:
-    # It may hold half of a surrogate pair, which no file can.
-    return _spelled(value)[:80].encode("utf-8", "backslashreplace").decode()
-
-
-def _number_of_text(name: str, text: str) -> Decimal:
-    """The number that a text spells as JSON would; no other spelling is guessed at."""
-    if not _IS_NUMBER.fullmatch(text):
-        raise _NotUsable(f"{name} is {_shown(text)}; a number was expected")
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise _NotUsable("the exponent of a number is out of range") from None
-
-
-def _amount_text(name: str, number: Decimal) -> str:
-    """A number rounded to 6 decimals, half away from zero.
-
-    Raises:
-        _NotUsable: rounded, it is not below the limit, or is a length below 0.
-    """
-    # Compared before it is rounded: neither costs more than the digits that were delivered.
-    amount = number.quantize(_MICRO, ROUND_HALF_UP) if number.copy_abs() < _BEYOND else None
-    if amount is None or amount.copy_abs() >= _LIMIT:
-        raise _NotUsable(f"{name} is {_shown(number)}; a number below {_LIMIT_TEXT} was expected")
-    if name == "duration_s" and amount < 0:
-        raise _NotUsable(f"{name} is {_shown(number)}; a number not below 0 was expected")
-    return format(amount, "f")
-
-
-def _spelled(value: Any, depth: int = 1) -> str:
-    """One spelling for equal values: keys in order, no nulls, numbers as numbers."""
-    if depth > _DEEPEST:
-        raise _NotUsable(f"nested more than {_DEEPEST} levels deep")
-    if isinstance(value, Decimal):
-        return _spelled_number(value)
-    if isinstance(value, dict):
-        pairs = (
-            f"{json.dumps(key, ensure_ascii=False)}:{_spelled(part, depth + 1)}"
-            for key, part in sorted(value.items())
-            if part is not None
-        )
-        return "{" + ",".join(pairs) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(_spelled(part, depth + 1) for part in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _spelled_number(number: Decimal) -> str:
-    """A number as a float prints, or exactly if that has too many digits to tell it from others.
-
-    So two numbers that are the same short float are the same: they differ beyond what a float, or a
-    JSON reader, can be relied on to keep.
-    """
-    as_float = float(number)
-    if not math.isinf(as_float) and (short := _short_float(as_float)):
-        return short
-    sign, digits, exponent = number.as_tuple()
-    text = "".join(map(str, digits)).lstrip("0")
-    significant = text.rstrip("0")
-    return f"{'-' * sign}{significant}e{int(exponent) + len(text) - len(significant)}"
-
-
-# --- the rules ------------------------------------------------------------------------------------
-
-
-def _rules(day: date) -> str:
-    """SQL from candidates to USAGE, ``rule`` (the first reason, or NULL) and ``detail``.
-
-    Args:
-        day: the delivery day.
-    """
-    this_day = f"date '{day.isoformat()}'"
-    missing = " ".join(
-        f"when {name} is null {only} then 'missing_{name}'" for name, _, only in _REQUIRED
-    )
-    strings = ", ".join(f"nullif({name}, '') as {name}" for name in _STRINGS if name != "kind")
-    amounts = ", ".join(f"try_cast({name} as decimal(18, 6)) as {name}_amount" for name in _NUMBERS)
-    return f"""
-        select
-            event_id,
-            kind,
-            corrects_event_id,
-            customer_id,
-            meter,
-            {_micro("quantity_amount")} as quantity_micro,
-            case when rule is null then ts_utc end as ts,
-            case when rule is null then ts_utc::date end as usage_day,
-            line_number,
-            start_us,
-            least(duration_s_us, {_DAY_US} - start_us) as duration_us,
-            cluster,
-            gpu_type,
-            model_family,
-            {_micro("energy_cost_amount")} as energy_cost_micro,
-            payload_rest,
-            rule,
-            {_detail(day)} as detail
-        from (
-            select
-                *,
-                epoch_us(ts_utc) - epoch_us(ts_utc::date) as start_us,
-                case
-                    when malformed is not null then 'malformed'
-                    {missing}
-                    when not has_offset then 'naive_timestamp'
-                    when kind = 'usage' and quantity_amount < 0 then 'negative_quantity'
-                    when meter not in ({_sql_strings(METERS)}) then 'unknown_meter'
-                    when ts_utc::date > {this_day} or ts_utc::date < {this_day} - {DAYS_BACK}
-                        then 'timestamp_out_of_range'
-                end as rule
-            from (
-                select *, case {_malformed()} end as malformed
-                from (
-                    select
-                        *,
-                        case
-                            when regexp_full_match(ts, '{_TIME}')
-                                then make_timestamp(epoch_us(try_cast(upper(ts) as timestamptz)))
-                        end as ts_utc,
-                        ts[-1] in ('Z', 'z') or ts[-6] in ('+', '-') as has_offset,
-                        -- least() passes over a NULL: a length that is missing would be a day.
-                        (least(coalesce(duration_s_amount, 0), {_DAY_S}) * 1000000)::bigint
-                            as duration_s_us
-                    from (
-                        select
-                            * replace (
-                                coalesce(nullif(kind, ''), 'usage') as kind,
-                                {strings}
-                            ),
-                            {amounts}
-                        from candidates
-                    )
-                )
-            )
-        )
-    """
-
-
-def _micro(amount: str) -> str:
-    return f"({amount}::decimal(38, 6) * 1000000)::bigint"
-
-
-def _detail(day: date) -> str:
-    """A CASE that says in words what is wrong with a row, or NULL."""
-    # All of them: whoever mends the first one only would be told of the second one tomorrow.
-    missing = ", ".join(
-        f"case when {name} is null {only} then '{place}' end" for name, place, only in _REQUIRED
-    )
-    return f"""
-        case
-            when rule is null then null
-            when rule = 'malformed' then malformed
-            when starts_with(rule, 'missing_')
-                then concat_ws(', ', {missing}) || ': null, absent or empty' || case
-                    when cluster is null and contains(payload_rest, ',/cluster:')
-                        then '; cluster stands beside metadata, not in it'
-                    else ''
-                end
-            when rule = 'naive_timestamp' then 'ts is ' || ts || '; it has no offset from UTC'
-            when rule = 'negative_quantity'
-                then 'quantity is ' || quantity_amount || '; usage cannot be negative'
-            when rule = 'unknown_meter'
-                then 'meter is ' || left(meter, 80) || '; known are {", ".join(METERS)}'
-            when ts_utc::date > date '{day.isoformat()}'
-                then 'ts is ' || ts || '; that is after the delivery day {day.isoformat()}'
-            else 'ts is ' || ts || '; that is more than {DAYS_BACK} days before the delivery day '
-                || '{day.isoformat()}'
-        end
-    """
-
-
-def _malformed() -> str:
-    """The branches of a CASE that says what is malformed in a row's values, in words."""
-    branches = ["when broken is not null then broken"]
-
-    def add(when: str, name: str, expected: str) -> None:
-        branches.append(
-            f"when {when} then '{name} is ' || left({name}, 80) || '; {expected} was expected'"
-        )
-
-    add(f"kind not in ({_sql_strings(KINDS)})", "kind", " or ".join((*KINDS, NO_USAGE)))
-    add(
-        f"meter = 'gpu_hour' and abs(quantity_amount::decimal(38, 6)) * 60 >= {_LIMIT}",
-        "quantity",
-        f"less than {_LIMIT_TEXT} GPU minutes",
-    )
-    add(
-        "ts is not null and (ts_utc is null or year(ts_utc) not between 1 and 9999)",
-        "ts",
-        "a time as in RFC 3339",
-    )
-    return " ".join(branches)
-
-
-def _sql_strings(values: Iterable[str]) -> str:
-    return ", ".join(f"'{value}'" for value in values)

@@ -36,7 +36,7 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True)
-class Unreadable:
+class UnreadableLine:
     """A line that no feed can read: its number, its text as far as it can be kept, what is wrong."""
 
     line_number: int
@@ -57,7 +57,7 @@ class Lines:
     """
 
     table: pa.Table
-    unreadable: list[Unreadable]
+    unreadable: list[UnreadableLine]
     unended: bytes | None
 
 
@@ -101,8 +101,8 @@ def readable(line: bytes) -> str:
     return line.decode("utf-8", "backslashreplace")
 
 
-def _too_long(line_number: int, beginning: bytes, size: int) -> Unreadable:
-    return Unreadable(
+def _too_long(line_number: int, beginning: bytes, size: int) -> UnreadableLine:
+    return UnreadableLine(
         line_number,
         readable(beginning[:KEPT_BYTES]),
         f"the line has {size:,} bytes, more than {MAX_LINE_BYTES:,}; "
@@ -137,7 +137,7 @@ def _split(data: bytes, first_number: int, *, ended: bool) -> Generator[Lines, N
 
 def _sliced(
     lines: pa.StringArray, data: bytes, first_number: int
-) -> Iterator[tuple[pa.Table, list[Unreadable]]]:
+) -> Iterator[tuple[pa.Table, list[UnreadableLine]]]:
     """The lines of a text that is UTF-8, and those that are too long."""
     numbers = pa.arange(first_number, first_number + len(lines))
     kept = pa.table([numbers, lines], schema=LINES)
@@ -152,7 +152,7 @@ def _sliced(
         stripped = pc.replace_substring_regex(kept["line"], "\r$", "")
         kept = kept.set_column(1, "line", stripped)
     sizes = pc.binary_length(kept["line"])
-    unreadable: list[Unreadable] = []
+    unreadable: list[UnreadableLine] = []
     if (pc.max(sizes).as_py() or 0) > MAX_LINE_BYTES:
         for row in kept.filter(pc.greater(sizes, MAX_LINE_BYTES)).to_pylist():
             line = row["line"].encode()
@@ -168,13 +168,13 @@ def _sliced(
             yield part, earlier
 
 
-def _decoded(data: bytes, first_number: int) -> Iterator[tuple[pa.Table, list[Unreadable]]]:
+def _decoded(data: bytes, first_number: int) -> Iterator[tuple[pa.Table, list[UnreadableLine]]]:
     """The lines of a text of which some are not UTF-8, one by one."""
     lines = data.removesuffix(b"\n").split(b"\n")
     for start in range(0, len(lines), PIECE_LINES):
         numbers: list[int] = []
         good: list[str] = []
-        unreadable: list[Unreadable] = []
+        unreadable: list[UnreadableLine] = []
         part = lines[start : start + PIECE_LINES]
         for number, delivered in enumerate(part, first_number + start):
             line = delivered.removesuffix(b"\r")
@@ -184,7 +184,7 @@ def _decoded(data: bytes, first_number: int) -> Iterator[tuple[pa.Table, list[Un
             try:
                 text = line.decode("utf-8")
             except UnicodeDecodeError:
-                unreadable.append(Unreadable(number, readable(line), "the line is not UTF-8"))
+                unreadable.append(UnreadableLine(number, readable(line), "the line is not UTF-8"))
                 continue
             if text and not text.isspace():
                 numbers.append(number)

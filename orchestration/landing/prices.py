@@ -10,7 +10,7 @@ import csv
 import hashlib
 from collections.abc import Collection, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from orchestration.landing import files
 from orchestration.landing.files import Delivery, of_delivery
 from orchestration.landing.foreign import not_this_csv
 from orchestration.landing.lines import MAX_LINE_BYTES, Lines, read_lines, readable
+from orchestration.landing.price_rules import CARBON, ENERGY, FX, GPU, CsvFeed
 from orchestration.sources.folder import (
     MAX_UNPACKED_BYTES,
     UNDATED_FILES,
@@ -41,9 +42,6 @@ PRICES: frozenset[UndatedFeed] = frozenset({"energy", "gpu", "fx"})
 """The feeds that may be needed. A zone may have no mix, so none may have one."""
 
 _AGAIN = "Deliver the whole file again, then land the feed again"
-_NUMBER = r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
-_CLOCK = r"\d{4}-\d\d-\d\d[Tt ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?"
-_OFFSET = r"([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)"
 _SPLIT = pa.schema(
     [
         ("line_number", pa.int64()),
@@ -54,35 +52,6 @@ _SPLIT = pa.schema(
 )
 _BATCH_ROWS = 100_000
 _SHOWN_HEADER = 200
-# What landing accepts, the models hold: the sums of a night never overflow.
-_MOST_PER_KWH = 10**6
-_MOST_PER_GPU_HOUR = 10**6
-_MOST_OF_A_MIX = 10**9
-_PRICE_KINDS = ("spot", "on_demand", "market_min", "market_median")
-
-
-@dataclass(frozen=True)
-class _CsvFeed:
-    """How one feed is read.
-
-    Attributes:
-        required: columns that every row must fill, in the order of their reasons.
-        may_be_empty: columns that the header must have, too, but a row may leave empty.
-        optional: columns that the header may lack.
-        typed: SQL over ``cells`` (the columns above as text, NULL if missing, and ``sequence``).
-            Adds ``malformed`` (what is, in words) and ``other_reason``, ``other_detail`` for
-            rows that are neither malformed nor lack a value.
-        landed: SQL that names the snapshot's columns, but for ``sequence``, in ``typed``.
-        identical_once: of rows with equal values in every delivered column, only the first lands.
-    """
-
-    name: UndatedFeed
-    required: tuple[str, ...]
-    typed: str
-    landed: str
-    may_be_empty: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
-    identical_once: bool = False
 
 
 def land_energy_prices(
@@ -96,7 +65,7 @@ def land_energy_prices(
 
     Every row stays, also a repeated or conflicting one. See land_gpu_prices for problems.
     """
-    return _land(_ENERGY, source, landing, max_bytes, needed)
+    return _land(ENERGY, source, landing, max_bytes, needed)
 
 
 def land_energy_mix(
@@ -110,7 +79,7 @@ def land_energy_mix(
 
     Never needed: a zone may have no mix. See land_gpu_prices for problems.
     """
-    return _land(_CARBON, source, landing, max_bytes, needed)
+    return _land(CARBON, source, landing, max_bytes, needed)
 
 
 def land_gpu_prices(
@@ -136,7 +105,7 @@ def land_gpu_prices(
         large or without a required column is no exception but the delivery's ``problem``; then
         the earlier snapshot stands.
     """
-    return _land(_GPU, source, landing, max_bytes, needed)
+    return _land(GPU, source, landing, max_bytes, needed)
 
 
 def land_fx_rates(
@@ -150,272 +119,11 @@ def land_fx_rates(
 
     See land_gpu_prices for problems.
     """
-    return _land(_FX, source, landing, max_bytes, needed)
-
-
-def _in_words(column: str, expected: str) -> str:
-    return f"'{column} is ' || left({column}, 80) || '; {expected} was expected'"
-
-
-def _instant(column: str) -> str:
-    """SQL for the UTC timestamp that a text with an offset stands for."""
-    return f"make_timestamp(epoch_us(try_cast(upper({column}) as timestamptz)))"
-
-
-def _reaches(amount: str, limit: int) -> str:
-    """SQL for whether an amount, rounded to 6 decimals, is not below a limit, or is none at all."""
-    return f"({amount} is null or abs({amount}::decimal(18, 6)) >= {limit})"
-
-
-def _not_number(column: str) -> str:
-    return f"{column} is not null and not regexp_full_match({column}, '{_NUMBER}')"
-
-
-_ENERGY = _CsvFeed(
-    name="energy",
-    required=(
-        "zone",
-        "interval_start",
-        "resolution_minutes",
-        "price",
-        "currency",
-        "unit",
-        "timestamp_kind",
-    ),
-    optional=("tz",),
-    typed=f"""
-        with clocked as (
-            select
-                *,
-                regexp_full_match(interval_start, '{_CLOCK}') as is_naive,
-                regexp_full_match(interval_start, '{_CLOCK}{_OFFSET}') as has_offset,
-                try_cast(resolution_minutes as int) as minutes,
-                case unit
-                    when 'kWh' then try_cast(price as decimal(18, 9))
-                    -- A thousandth of the price rounded to 6 decimals is the thousandth of the
-                    -- price rounded to 9.
-                    when 'MWh'
-                        then (try_cast(price as decimal(18, 6)) * 0.001)::decimal(18, 9)
-                end as price_per_kwh,
-                case when tz in (select name from pg_timezone_names()) then tz end as known_tz
-            from cells
-        ),
-
-        local as (
-            select
-                *,
-                case
-                    when is_naive and timestamp_kind = 'naive_local' and known_tz is not null
-                        then try_cast(upper(interval_start) as timestamp)
-                end as local_start,
-                coalesce(known_tz, 'UTC') as tz_name
-            from clocked
-        ),
-
-        -- The two instants that the local time can stand for: with the UTC offset of the day
-        -- before and with that of the day after.
-        candidates as (
-            select
-                *,
-                local_start - (
-                    timezone(tz_name, (local_start - interval 1 day)::timestamptz)
-                    - (local_start - interval 1 day)
-                ) as before_change,
-                local_start - (
-                    timezone(tz_name, (local_start + interval 1 day)::timestamptz)
-                    - (local_start + interval 1 day)
-                ) as after_change,
-                row_number() over (
-                    partition by zone, tz_name, local_start order by sequence
-                ) % 2 = 1 as is_first
-            from local
-        ),
-
-        started as (
-            select
-                *,
-                timezone(tz_name, before_change::timestamptz) = local_start as before_holds,
-                timezone(tz_name, after_change::timestamptz) = local_start as after_holds,
-                case timestamp_kind
-                    when 'offset'
-                        then case when has_offset then {_instant("interval_start")} end
-                    when 'naive_utc' then case
-                        when is_naive then try_cast(upper(interval_start) as timestamp)
-                    end
-                    when 'naive_local' then case
-                        when before_holds and after_holds
-                            then if(
-                                is_first,
-                                least(before_change, after_change),
-                                greatest(before_change, after_change)
-                            )
-                        when before_holds then before_change
-                        when after_holds then after_change
-                    end
-                end as start
-            from candidates
-        )
-
-        select
-            *,
-            case
-                when not regexp_full_match(resolution_minutes, '\\d{{1,9}}(\\.0*)?') or minutes < 1
-                    then {_in_words("resolution_minutes", "a positive whole number")}
-                when {_not_number("price")} then {_in_words("price", "a number")}
-                when unit not in ('kWh', 'MWh') then {_in_words("unit", "kWh or MWh")}
-                when price is not null and unit is not null
-                    and {_reaches("price_per_kwh", _MOST_PER_KWH)}
-                    then {_in_words("price", "less than 10^6 a kWh")}
-                when timestamp_kind not in ('offset', 'naive_local', 'naive_utc')
-                    then {_in_words("timestamp_kind", "offset, naive_local or naive_utc")}
-                when tz is not null and known_tz is null and timestamp_kind = 'naive_local'
-                    then {_in_words("tz", "a time zone name")}
-                when timestamp_kind like 'naive%' and has_offset
-                    then {_in_words("interval_start", "a time without an offset")}
-                when interval_start is not null and (
-                    not is_naive and not has_offset
-                    or timestamp_kind in ('offset', 'naive_utc') and start is null
-                        and (not is_naive or try_cast(interval_start as timestamp) is null)
-                    or timestamp_kind = 'naive_local' and known_tz is not null
-                        and local_start is null
-                    or year(start) not between 1 and 9999
-                ) then {_in_words("interval_start", "a time")}
-            end as malformed,
-            case
-                when timestamp_kind = 'naive_local' and tz is null then 'missing_tz'
-                when timestamp_kind = 'offset' and is_naive then 'naive_timestamp'
-                when timestamp_kind = 'naive_local' and start is null
-                    then 'nonexistent_local_time'
-            end as other_reason,
-            case
-                when timestamp_kind = 'naive_local' and tz is null then 'tz is empty'
-                when timestamp_kind = 'offset'
-                    then {_in_words("interval_start", "an offset from UTC")}
-                else 'in ' || tz || ' the clock never shows ' || interval_start
-            end as other_detail
-        from started
-    """,
-    landed="""
-        zone, start as interval_start, minutes as resolution_minutes, price_per_kwh,
-        upper(currency) as currency
-    """,
-)
-
-_CARBON = _CsvFeed(
-    name="carbon",
-    required=("zone", "ts_utc"),
-    may_be_empty=("carbon_gco2_kwh_lca", "renewable_pct"),
-    # The column's name says UTC, so a time without an offset is no guess.
-    typed=f"""
-        with started as (
-            select
-                *,
-                case
-                    when regexp_full_match(ts_utc, '{_CLOCK}{_OFFSET}') then {_instant("ts_utc")}
-                    when regexp_full_match(ts_utc, '{_CLOCK}')
-                        then try_cast(upper(ts_utc) as timestamp)
-                end as start,
-                try_cast(carbon_gco2_kwh_lca as decimal(18, 6)) as carbon,
-                try_cast(renewable_pct as decimal(18, 6)) as renewable
-            from cells
-        )
-
-        select
-            *,
-            case
-                when ts_utc is not null and (start is null or year(start) not between 1 and 9999)
-                    then {_in_words("ts_utc", "a time")}
-                when {_not_number("carbon_gco2_kwh_lca")}
-                    or carbon_gco2_kwh_lca is not null and {_reaches("carbon", _MOST_OF_A_MIX)}
-                    then {_in_words("carbon_gco2_kwh_lca", "a number below 10^9")}
-                when {_not_number("renewable_pct")}
-                    or renewable_pct is not null and {_reaches("renewable", _MOST_OF_A_MIX)}
-                    then {_in_words("renewable_pct", "a number below 10^9")}
-            end as malformed,
-            null::varchar as other_reason,
-            null::varchar as other_detail
-        from started
-    """,
-    landed="zone, start as ts_utc, carbon as carbon_gco2_kwh_lca, renewable as renewable_pct",
-)
-
-_GPU = _CsvFeed(
-    name="gpu",
-    required=("observed_at", "gpu_type", "price_per_gpu_hour", "currency", "price_kind"),
-    optional=("provider", "region"),
-    typed=f"""
-        with observed as (
-            select
-                *,
-                regexp_full_match(observed_at, '{_CLOCK}') as is_naive,
-                case
-                    when regexp_full_match(observed_at, '{_CLOCK}{_OFFSET}')
-                        then {_instant("observed_at")}
-                    when regexp_full_match(observed_at, '{_CLOCK}')
-                        then try_cast(upper(observed_at) as timestamp)
-                end as instant,
-                try_cast(price_per_gpu_hour as decimal(18, 9)) as price
-            from cells
-        )
-
-        select
-            *,
-            case
-                when observed_at is not null
-                    and (instant is null or year(instant) not between 1 and 9999)
-                    then {_in_words("observed_at", "a time")}
-                when {_not_number("price_per_gpu_hour")}
-                    or price_per_gpu_hour is not null and {_reaches("price", _MOST_PER_GPU_HOUR)}
-                    then {_in_words("price_per_gpu_hour", "a number below 10^6")}
-                when price_kind not in {_PRICE_KINDS}
-                    then {_in_words("price_kind", "one of " + ", ".join(_PRICE_KINDS))}
-            end as malformed,
-            case when is_naive then 'naive_timestamp' end as other_reason,
-            {_in_words("observed_at", "an offset from UTC")} as other_detail
-        from observed
-    """,
-    landed="""
-        instant as observed_at, provider, region, gpu_type, price as price_per_gpu_hour,
-        upper(currency) as currency,
-        price_kind
-    """,
-    identical_once=True,
-)
-
-_FX = _CsvFeed(
-    name="fx",
-    required=("date", "currency", "usd_per_unit"),
-    typed=f"""
-        with dated as (
-            select
-                *,
-                case
-                    when regexp_full_match(date, '\\d{{4}}-\\d\\d-\\d\\d')
-                        then try_cast(date as date)
-                end as rate_date,
-                try_cast(usd_per_unit as decimal(22, 12)) as rate
-            from cells
-        )
-
-        select
-            *,
-            case
-                when date is not null and (rate_date is null or year(rate_date) < 1)
-                    then {_in_words("date", "a date YYYY-MM-DD")}
-                when {_not_number("usd_per_unit")} or usd_per_unit is not null
-                    and (rate is null or rate not between 0.000000001 and 1000000000)
-                    then {_in_words("usd_per_unit", "a number from 10^-9 to 10^9")}
-            end as malformed,
-            null::varchar as other_reason,
-            null::varchar as other_detail
-        from dated
-    """,
-    landed="rate_date, upper(currency) as currency, rate as usd_per_unit",
-)
+    return _land(FX, source, landing, max_bytes, needed)
 
 
 def _land(
-    feed: _CsvFeed,
+    feed: CsvFeed,
     source: Source,
     landing: Path,
     max_bytes: int,
@@ -461,7 +169,7 @@ def _land(
         return delivery
 
 
-def _keep_landed(feed: _CsvFeed, landing: Path, stage: Path) -> Delivery | None:
+def _keep_landed(feed: CsvFeed, landing: Path, stage: Path) -> Delivery | None:
     """Record that no file is there and that what was landed before stands; None if nothing was."""
     snapshot = landing / files.SNAPSHOTS[feed.name][0]
     rows = pq.read_metadata(snapshot).num_rows if snapshot.exists() else 0
@@ -476,7 +184,7 @@ def _keep_landed(feed: _CsvFeed, landing: Path, stage: Path) -> Delivery | None:
 
 
 def _read(
-    feed: _CsvFeed,
+    feed: CsvFeed,
     delivered: list[FeedFile],
     content: Hash,
     max_bytes: int,
@@ -507,7 +215,7 @@ def _read(
 
 
 def _read_file(
-    feed: _CsvFeed,
+    feed: CsvFeed,
     file: FeedFile,
     content: Hash,
     max_bytes: int,
@@ -524,7 +232,7 @@ def _read_file(
             yield _named(feed, file, header, _split(lines), connection)
 
 
-def _header(feed: _CsvFeed, file: FeedFile, lines: Lines, head: bytes) -> list[str]:
+def _header(feed: CsvFeed, file: FeedFile, lines: Lines, head: bytes) -> list[str]:
     """The column names in a file's first line."""
     first = lines.table.slice(0, 1).to_pylist()
     names = None
@@ -602,7 +310,7 @@ def _split(lines: Lines) -> pa.Table:
 
 
 def _named(
-    feed: _CsvFeed,
+    feed: CsvFeed,
     file: FeedFile | None,
     header: list[str],
     split: pa.Table,
@@ -642,7 +350,7 @@ def _named(
 
 
 def _judge(
-    feed: _CsvFeed, stage: Path, connection: duckdb.DuckDBPyConnection
+    feed: CsvFeed, stage: Path, connection: duckdb.DuckDBPyConnection
 ) -> tuple[int, dict[str, int]]:
     """Type the rows of ``cells`` and stage them as ``snapshot`` and ``rejected``.
 

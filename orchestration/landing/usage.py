@@ -23,7 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestration.landing import files, withdrawals
-from orchestration.landing.events import NOT_ALONE, EventParser
+from orchestration.landing.event_lines import NOT_ALONE
+from orchestration.landing.events import EventParser
 from orchestration.landing.files import Delivery, of_delivery, usage_part
 from orchestration.landing.foreign import not_json_lines
 from orchestration.landing.lines import MAX_LINE_BYTES, Lines, read_lines

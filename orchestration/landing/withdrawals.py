@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from orchestration.errors import PlainError
 from orchestration.landing import files
 from orchestration.landing.files import of_delivery
 from orchestration.sources.folder import FeedProblem
@@ -77,7 +78,7 @@ class Withdrawal:
         )
 
 
-class NothingWithdrawn(LookupError):
+class NothingWithdrawn(PlainError, LookupError):
     """There is nothing to accept; the message says so."""
 
 

@@ -1,60 +1,51 @@
-"""``python -m orchestration.night.bill FROM TO``: land, bill, check and publish delivery days, in one run.
-
-The same job that runs at night, without a server. Exit code 0 only when it published.
-"""
+"""Land, bill, check and publish delivery days in one run: what runs at night, without a server."""
 
 from __future__ import annotations
 
-import argparse
 import gc
 import sys
 from contextlib import redirect_stdout
 from datetime import date
 
 from orchestration.books.late import landed_days
+from orchestration.errors import PlainError
 from orchestration.night.failures import FailedRun, failed_run, published_by
 from orchestration.night.instance import use_instance
 from orchestration.night.notify import notify
 from orchestration.printable import printable_lines
-from orchestration.seeds.staging import BookDays, SeedError, check_seeds
-from orchestration.settings import Settings, SettingsError, load_settings, without_credentials
+from orchestration.seeds.staging import BookDays, check_seeds
+from orchestration.settings import Settings, load_settings, without_credentials
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the nightly job over a range of delivery days, both included."""
-    parser = argparse.ArgumentParser(prog="make bill", description=__doc__)
-    parser.add_argument("first", type=date.fromisoformat, metavar="FROM")
-    parser.add_argument("last", type=date.fromisoformat, metavar="TO")
-    asked = parser.parse_args(arguments)
-    if asked.last < asked.first:
-        parser.error(f"TO={asked.last} lies before FROM={asked.first}")
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        _complain(f"Nothing was billed. {error}")
-        return 2
+def bill_days(first: date, last: date) -> int:
+    """Run the nightly job over a range of delivery days, both included.
+
+    Returns:
+        The exit code: 0 only if it published.
+
+    Raises:
+        SettingsError: a setting is wrong; nothing was begun.
+        SeedError: the seeds are, or they cannot follow on those that were billed.
+    """
+    settings = load_settings()
     before = published_by(settings.published_dir)
     try:
-        check_seeds(settings.seeds_dir, _book_days(settings, asked.first, asked.last))
+        check_seeds(settings.seeds_dir, _book_days(settings, first, last))
         use_instance(settings)
-        return _bill(settings, asked.first, asked.last)
+        return _bill(settings, first, last)
     except Exception as error:
-        is_known = isinstance(error, SeedError)
+        is_known = isinstance(error, PlainError)
         problem = str(error) if is_known else f"{type(error).__name__}: {error}"
         after = published_by(settings.published_dir)
         run = FailedRun(
             "none",
-            asked.first.isoformat(),
-            asked.last.isoformat(),
+            first.isoformat(),
+            last.isoformat(),
             (problem,),
             has_published=None if None in (before, after) else before != after,
         )
-        if is_known:
-            _complain(f"Nothing was billed. {error}")
         notify(settings, run, log=_complain, warn=_complain)
-        if not is_known:
-            raise
-        return 2
+        raise
 
 
 def _book_days(settings: Settings, first: date, last: date) -> BookDays:
@@ -108,7 +99,3 @@ def _bill(settings: Settings, first: date, last: date) -> int:
         return 1
     print(summarize(settings))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,6 +13,7 @@ from datetime import date, timedelta
 
 from orchestration.books.plan import BilledState, RunPlan, landed_books, make_plan, write_plan
 from orchestration.books.warehouse import start_anew, writer_lock
+from orchestration.errors import NotDone
 from orchestration.gates.verdicts import refused
 from orchestration.publication.publish import prepare_archive
 from orchestration.seeds.changes import Tables
@@ -22,7 +23,7 @@ from orchestration.seeds.staging import BookDays, SeedError, earlier_seeds, stag
 from orchestration.settings import Settings
 
 
-class NothingToBill(RuntimeError):
+class NothingToBill(NotDone, RuntimeError):
     """The deliveries do not allow to bill; the message names what is missing and the cure."""
 
 

@@ -6,51 +6,21 @@ and logged holds no secret, and the URLs, which are secrets, are never shown.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from orchestration.addresses import LOOPBACK, spare_this_machine
+from orchestration.addresses import services, spare_this_machine
 from orchestration.night.failures import FailedRun
 
 if TYPE_CHECKING:
     from orchestration.settings import Settings
 
-# Apprise's names for a POST to any address; with an "s" behind it, it is encrypted.
-_PLAIN_HTTP = ("json", "xml", "form")
 _LONGEST_MESSAGE = 8_000
 
 Say = Callable[[str], Any]
-
-
-def services(urls: SecretStr) -> list[Any]:
-    """The services that NOTIFY_URLS names, as Apprise understands them.
-
-    Raises:
-        ValueError: says which of the URLs is wrong by its number, never by its text.
-    """
-    # Imported late: nobody who does not use it waits for it.
-    import apprise
-
-    # It logs the URLs that it cannot reach.
-    talkative = logging.getLogger("apprise")
-    talkative.propagate = False
-    talkative.handlers = [logging.NullHandler()]
-
-    found = []
-    for number, url in enumerate(urls.get_secret_value().split(), start=1):
-        service = apprise.Apprise.instantiate(url)
-        if service is None:
-            raise ValueError(f"URL {number} is none that Apprise understands")
-        parts = urlsplit(url)
-        if parts.scheme in _PLAIN_HTTP and parts.hostname not in LOOPBACK:
-            raise ValueError(f"URL {number} is not encrypted: write {parts.scheme}s://")
-        found.append(service)
-    return found
 
 
 def notify(settings: Settings, run: FailedRun, *, log: Say, warn: Say) -> None:

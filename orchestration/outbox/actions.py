@@ -1,12 +1,12 @@
-"""Delivery of policy actions to the usage API (``docs/policy_api.yaml``)."""
+"""Policy actions go to the usage API (``docs/policy_api.yaml``)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields
 
-from orchestration.outbox.due import Action, Standing, State, sort_outbox, superseded
-from orchestration.outbox.receipts import Outcome, Receipts, action_receipts
+from orchestration.errors import PlainError
+from orchestration.outbox.due import Action, SendState, Standing, sort_outbox, superseded
 from orchestration.outbox.report import Entry, Mode, Report, state_of
 from orchestration.outbox.sender import (
     Bearer,
@@ -17,36 +17,39 @@ from orchestration.outbox.sender import (
     as_json,
     header_text,
 )
-from orchestration.publication.current import Published, first_day, one_at_a_time
+from orchestration.outbox.turns import first_day, one_at_a_time
+from orchestration.publication.current import CurrentPublication
 from orchestration.settings import Settings
+from orchestration.store.receipts import Outcome, Receipts, action_receipts
 
 NAME = "policy_actions"
 USAGE_API = "usage API"
 _PATH = "/v1/policy-actions"
 
 
-def deliver_actions(settings: Settings, receiver: Receiver | None = None) -> Report:
-    """Send every published action that is due, or only list them (``POLICY_DELIVERY=off``).
+def send_actions(settings: Settings, receiver: Receiver | None = None) -> Report:
+    """Send every published action that is due, or only list them (``SEND_POLICY_ACTIONS=off``).
 
     Args:
         settings: name the usage API, and where everything lies.
         receiver: the usage API; made from the settings if not given.
 
     Raises:
-        NothingPublished: there is nothing to deliver from.
-        DeliveryBusy: another run delivers.
+        NothingPublished: there is nothing to send from.
+        OutboxBusy: another run sends.
+        DamagedReceipts: nobody knows what was sent.
         OSError: a receipt could not be written; what it stood for is sent again by the next run.
     """
-    is_on = settings.policy_delivery
+    is_on = settings.send_policy_actions
     with one_at_a_time(settings, NAME):
-        published = Published.current(settings)
+        published = CurrentPublication.of(settings)
         actions = _published_actions(published)
-        receipts = action_receipts(settings)
+        receipts = action_receipts(settings.archive_dir)
         start = first_day(settings, NAME, USAGE_API, published, is_on=is_on)
         outbox = sort_outbox(actions, receipts.rows(), start)
         if is_on:
             api = receiver or _usage_api(settings)
-            results = _send(settings, api, receipts, published, outbox.lanes)
+            results = _send(settings, api, receipts, outbox.lanes)
         else:
             results = [Result(action, None, "") for lane in outbox.lanes for action in lane]
         decisions = superseded(actions, receipts.rows(), _capped(published))
@@ -65,34 +68,38 @@ def deliver_actions(settings: Settings, receiver: Receiver | None = None) -> Rep
         return report
 
 
+class UnknownAction(PlainError):
+    """An action that is not published cannot be settled."""
+
+
 def settle(settings: Settings, action_ids: Iterable[str], reason: str) -> None:
     """Write down that a person saw to actions: they are not sent any more, nor listed.
 
     Raises:
-        LookupError: one of them is not published; none is settled.
-        DeliveryBusy: a run delivers at the moment.
+        UnknownAction: one of them is not published; none is settled.
+        OutboxBusy: a run sends at the moment.
     """
     with one_at_a_time(settings, NAME):
-        published = Published.current(settings)
+        published = CurrentPublication.of(settings)
         actions = {action.action_id: action for action in _published_actions(published)}
         asked = sorted(set(action_ids))
         for action_id in asked:
             if action_id not in actions:
-                raise LookupError(
+                raise UnknownAction(
                     f"No policy action {action_id!r} is published as of {published.last_day}; "
-                    f"copy its id from {settings.delivery_dir / NAME}.json"
+                    f"copy its id from {settings.outbox_dir / NAME}.json"
                 )
-        with action_receipts(settings).journal(published.last_day) as journal:
+        with action_receipts(settings.archive_dir).journal() as journal:
             for action_id in asked:
                 journal.write(vars(actions[action_id]), Outcome.SETTLED, reason)
 
 
-def _published_actions(published: Published) -> list[Action]:
+def _published_actions(published: CurrentPublication) -> list[Action]:
     columns = [column.name for column in fields(Action) if column.init]
     return [Action(**row) for row in published.rows(NAME, columns)]
 
 
-def _capped(published: Published) -> frozenset[str]:
+def _capped(published: CurrentPublication) -> frozenset[str]:
     gauges = published.rows("fuel_gauges", ["customer_id", "status"])
     return frozenset(row["customer_id"] for row in gauges if row["status"] == "capped")
 
@@ -106,10 +113,9 @@ def _send(
     settings: Settings,
     api: Receiver,
     receipts: Receipts,
-    published: Published,
     lanes: list[list[Action]],
 ) -> list[Result[Action]]:
-    with receipts.journal(published.last_day) as journal, api.unlogged():
+    with receipts.journal() as journal, api.unlogged():
 
         def record(action: Action, outcome: Outcome, detail: str) -> None:
             journal.write(vars(action), outcome, detail)
@@ -131,7 +137,7 @@ def _request(settings: Settings, action: Action) -> Request:
 def _sent(settings: Settings, result: Result[Action]) -> Entry:
     action = result.item
     request = _request(settings, action)
-    state = state_of(result.outcome) if settings.policy_delivery else State.WOULD_BE_SENT
+    state = state_of(result.outcome) if settings.send_policy_actions else SendState.WOULD_BE_SENT
     return _entry(action, state, result.detail).with_request(request, request.url)
 
 
@@ -139,7 +145,7 @@ def _kept_back(standing: Standing) -> Entry:
     return _entry(standing.action, standing.state, standing.reason)
 
 
-def _entry(action: Action, state: State, reason: str) -> Entry:
+def _entry(action: Action, state: SendState, reason: str) -> Entry:
     return Entry(
         state=state,
         receiver=USAGE_API,

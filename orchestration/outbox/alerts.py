@@ -1,24 +1,22 @@
-"""Alerts as signed webhooks, by the Standard Webhooks convention (``docs/delivery.md``)."""
+"""Alerts as signed webhooks, by the Standard Webhooks convention (``docs/outbox.md``)."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import hmac
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
+from standardwebhooks import Webhook
 
-from orchestration.outbox.receipts import Outcome, Receipts, alert_receipts
 from orchestration.outbox.report import Entry, Mode, Report, state_of
 from orchestration.outbox.sender import (
     Dispatch,
@@ -29,8 +27,10 @@ from orchestration.outbox.sender import (
     header_text,
     path_of,
 )
-from orchestration.publication.current import Published, first_day, one_at_a_time
+from orchestration.outbox.turns import first_day, one_at_a_time
+from orchestration.publication.current import CurrentPublication
 from orchestration.settings import Settings
+from orchestration.store.receipts import Outcome, Receipts, alert_receipts
 
 NAME = "alerts"
 TYPE = "credit_alert.raised"
@@ -38,7 +38,7 @@ ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature
 
 
 @dataclass(frozen=True)
-class Alert:
+class WebhookAlert:
     """A published alert."""
 
     raised_on: date
@@ -98,30 +98,24 @@ class Signature(AuthBase):
     """
 
     def __init__(self, secrets: list[str]) -> None:
-        self._secrets = secrets
+        self._signers = [Webhook(secret) for secret in secrets]
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Sign the request with the present time."""
-        timestamp = str(int(time.time()))
+        timestamp = int(time.time())
         if not isinstance(request.body, bytes):
             raise TypeError("A message is signed as the bytes that are sent")
         message_id = str(request.headers[ID])
-        request.headers[TIMESTAMP] = timestamp
+        signed_at = datetime.fromtimestamp(timestamp, UTC)
+        body = request.body.decode()
+        request.headers[TIMESTAMP] = str(timestamp)
         request.headers[SIGNATURE] = " ".join(
-            sign(secret, message_id, timestamp, request.body) for secret in self._secrets
+            signer.sign(message_id, signed_at, body) for signer in self._signers
         )
         return request
 
 
-def sign(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
-    """The signature of a message, as it stands in the header."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    signed = f"{message_id}.{timestamp}.".encode() + body
-    digest = hmac.new(key, signed, hashlib.sha256).digest()
-    return f"v1,{base64.b64encode(digest).decode()}"
-
-
-def deliver_alerts(settings: Settings, **how: Any) -> Report:
+def send_alerts(settings: Settings, **how: Any) -> Report:
     """Send every published alert to each receiver that has not had it.
 
     Receivers do not wait for one another. Without receivers nothing is sent.
@@ -131,14 +125,15 @@ def deliver_alerts(settings: Settings, **how: Any) -> Report:
         how: passed on to each ``Receiver``.
 
     Raises:
-        NothingPublished: there is nothing to deliver from.
-        DeliveryBusy: another run delivers.
+        NothingPublished: there is nothing to send from.
+        OutboxBusy: another run sends.
+        DamagedReceipts: nobody knows what was sent.
         OSError: a receipt could not be written; what it stood for is sent again by the next run.
     """
     subscribers = _subscribers(settings)
     with one_at_a_time(settings, NAME):
-        published = Published.current(settings)
-        receipts = alert_receipts(settings)
+        published = CurrentPublication.of(settings)
+        receipts = alert_receipts(settings.archive_dir)
         first_days = {
             subscriber: first_day(settings, NAME, subscriber.name, published, is_on=True)
             for subscriber in subscribers
@@ -156,7 +151,7 @@ def deliver_alerts(settings: Settings, **how: Any) -> Report:
             )
             for subscriber in subscribers
         }
-        results = _send(receipts, published, receivers, due)
+        results = _send(receipts, receivers, due)
         report = Report(
             NAME,
             Mode.ON if subscribers else Mode.NO_RECEIVER,
@@ -183,14 +178,14 @@ def _keys(settings: Settings) -> list[str]:
     return secrets.get_secret_value().split() if secrets else []
 
 
-def _published_alerts(published: Published) -> list[Alert]:
-    columns = [column.name for column in fields(Alert)]
-    return [Alert(**row) for row in published.rows("credit_alerts", columns)]
+def _published_alerts(published: CurrentPublication) -> list[WebhookAlert]:
+    columns = [column.name for column in fields(WebhookAlert)]
+    return [WebhookAlert(**row) for row in published.rows("credit_alerts", columns)]
 
 
 def _not_had(
-    subscribers: list[Subscriber], alerts: list[Alert], receipts: list[dict[str, Any]]
-) -> dict[Subscriber, list[Alert]]:
+    subscribers: list[Subscriber], alerts: list[WebhookAlert], receipts: list[dict[str, Any]]
+) -> dict[Subscriber, list[WebhookAlert]]:
     """What each receiver has not had; last what it did not answer before, as it may never."""
     outcomes: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in receipts:
@@ -207,21 +202,20 @@ def _not_had(
 
 def _send(
     receipts: Receipts,
-    published: Published,
     receivers: dict[Subscriber, Receiver],
-    due: dict[Subscriber, list[Alert]],
-) -> dict[Subscriber, list[Result[Alert]]]:
+    due: dict[Subscriber, list[WebhookAlert]],
+) -> dict[Subscriber, list[Result[WebhookAlert]]]:
     """Send to every receiver at once; alerts need no order, so each is a lane of its own."""
     if not any(due.values()):
         return {}
-    with receipts.journal(published.last_day) as journal, ExitStack() as stack:
+    with receipts.journal() as journal, ExitStack() as stack:
 
-        def send_to(subscriber: Subscriber) -> list[Result[Alert]]:
-            def record(alert: Alert, outcome: Outcome, detail: str) -> None:
+        def send_to(subscriber: Subscriber) -> list[Result[WebhookAlert]]:
+            def record(alert: WebhookAlert, outcome: Outcome, detail: str) -> None:
                 row = {**vars(alert), "receiver": subscriber.name}
                 journal.write(row, outcome, detail)
 
-            def request(alert: Alert) -> Request:
+            def request(alert: WebhookAlert) -> Request:
                 return _request(subscriber, alert)
 
             dispatch = Dispatch(receivers[subscriber], request, record)
@@ -233,7 +227,7 @@ def _send(
             return dict(zip(due, pool.map(send_to, due), strict=True))
 
 
-def _request(subscriber: Subscriber, alert: Alert) -> Request:
+def _request(subscriber: Subscriber, alert: WebhookAlert) -> Request:
     # The signed text is cut at dots, so the id holds none.
     message_id = header_text(alert.alert_id).replace(".", "%2E")
     return Request(
@@ -243,7 +237,7 @@ def _request(subscriber: Subscriber, alert: Alert) -> Request:
     )
 
 
-def _entry(subscriber: Subscriber, result: Result[Alert]) -> Entry:
+def _entry(subscriber: Subscriber, result: Result[WebhookAlert]) -> Entry:
     alert = result.item
     return Entry(
         state=state_of(result.outcome),

@@ -13,13 +13,13 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
-from orchestration.outbox.receipts import Outcome
+from orchestration.store.receipts import Outcome
 
 CAP, UNCAP = "cap_usage", "uncap_usage"
 _IN_ORDER = ("notify", "auto_purchase", "cap_burst", CAP, UNCAP)
 
 
-class State(StrEnum):
+class SendState(StrEnum):
     """Where an action or an alert stands after a run, the most urgent first."""
 
     REFUSED = "refused"
@@ -72,7 +72,7 @@ class Standing:
     """An action that is not to be sent, its state, and why in words."""
 
     action: Action
-    state: State
+    state: SendState
     reason: str
 
 
@@ -123,7 +123,7 @@ def sort_outbox(
         if action.moves_cap and action.effective_on < newest.get(action.customer_id, date.min):
             newer = newest[action.customer_id]
             reason = f"a cap, or its end, of {newer} is delivered already: this would turn it back"
-            kept_back.append(Standing(action, State.OVERTAKEN, reason))
+            kept_back.append(Standing(action, SendState.OVERTAKEN, reason))
         elif action.effective_on < first_day and not holds:
             too_old += 1
         else:
@@ -152,7 +152,7 @@ def superseded(
         if moved and row["outcome"] in (Outcome.DELIVERED, Outcome.UNANSWERED):
             last_asked[row["customer_id"]] = row
     return [
-        Standing(action, State.SUPERSEDED, _what_to_look_at(action, last_asked, capped))
+        Standing(action, SendState.SUPERSEDED, _what_to_look_at(action, last_asked, capped))
         for action in sorted(actions)
         if action.is_superseded and action.action_id not in settled
     ]

@@ -12,11 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestration.outbox.due import State
-from orchestration.outbox.receipts import Outcome
+from orchestration.outbox.due import SendState
 from orchestration.outbox.sender import Request
 from orchestration.settings import Settings
 from orchestration.store.files import put_text
+from orchestration.store.receipts import Outcome
 from orchestration.store.tables import put_table
 
 _ENTRIES = pa.schema(
@@ -33,7 +33,7 @@ _ENTRIES = pa.schema(
         ("body", pa.string()),
     ]
 )
-_IN_ORDER = list(State)
+_IN_ORDER = list(SendState)
 
 
 class Mode(StrEnum):
@@ -48,7 +48,7 @@ class Mode(StrEnum):
 class Entry:
     """One action or alert, where it stands, and the request for it if there is one."""
 
-    state: State
+    state: SendState
     receiver: str
     id: str
     customer_id: str
@@ -77,7 +77,7 @@ class Report:
     name: str
     mode: Mode
     as_of: date
-    """The last day of the publication that was delivered from."""
+    """The last day of the publication that was sent from."""
     first_days: dict[str, date]
     """The first day that each receiver gets."""
     too_old: int
@@ -85,12 +85,12 @@ class Report:
     entries: list[Entry]
 
     @property
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[SendState, int]:
         """How many entries there are of each state, in the order of urgency."""
         found = Counter(entry.state for entry in self.entries)
         return {state: found[state] for state in _IN_ORDER if found[state]}
 
-    def of(self, *states: State) -> list[Entry]:
+    def of(self, *states: SendState) -> list[Entry]:
         """The entries of some states."""
         return [entry for entry in self.entries if entry.state in states]
 
@@ -101,20 +101,20 @@ class Report:
         return f"{self.name.replace('_', ' ').capitalize()}{mode}: {said or 'nothing to send'}"
 
     def write(self, settings: Settings) -> None:
-        """Replace the list in ``DATA_DIR/delivery``."""
+        """Replace the list in ``DATA_DIR/outbox``."""
         self.entries.sort(
             key=lambda entry: (_IN_ORDER.index(entry.state), entry.receiver, entry.id)
         )
         rows = [asdict(entry) | {"state": entry.state.value} for entry in self.entries]
         put_table(
-            pa.Table.from_pylist(rows, _ENTRIES), settings.delivery_dir / f"{self.name}.parquet"
+            pa.Table.from_pylist(rows, _ENTRIES), settings.outbox_dir / f"{self.name}.parquet"
         )
         text = json.dumps(self._document(rows), indent=1, default=str, ensure_ascii=False)
-        put_text(text, settings.delivery_dir / f"{self.name}.json")
+        put_text(text, settings.outbox_dir / f"{self.name}.json")
 
     def _document(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return {
-            "delivery": self.mode,
+            "mode": self.mode,
             "as_of": self.as_of,
             "first_day": self.first_days,
             "too_old": self.too_old,
@@ -123,11 +123,11 @@ class Report:
         }
 
 
-def state_of(outcome: Outcome | None) -> State:
+def state_of(outcome: Outcome | None) -> SendState:
     """The state of something that was due: by what became of it, or none if it was not sent."""
     states = {
-        Outcome.DELIVERED: State.SENT,
-        Outcome.REFUSED: State.REFUSED,
-        Outcome.UNANSWERED: State.UNANSWERED,
+        Outcome.DELIVERED: SendState.SENT,
+        Outcome.REFUSED: SendState.REFUSED,
+        Outcome.UNANSWERED: SendState.UNANSWERED,
     }
-    return states[outcome] if outcome else State.WAITS
+    return states[outcome] if outcome else SendState.WAITS

@@ -21,8 +21,8 @@ from urllib.parse import quote, urlsplit
 import requests
 from requests.auth import AuthBase
 
-from orchestration.outbox.receipts import Outcome
 from orchestration.sources.services.session import PoliteSession, in_words, unlogged
+from orchestration.store.receipts import Outcome
 
 LANES_AT_ONCE = 8
 VAIN_LANES = 8

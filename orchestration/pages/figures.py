@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from orchestration.pages.read_models import Alert
+from orchestration.pages.read_models import RaisedAlert
 from orchestration.pages.slices import as_of_day, open_publication
 
 LAST_DAYS = 30
@@ -160,7 +160,7 @@ class Finance:
     energy: Energy
     wallets: tuple[Wallet, ...]
     """Empty ones first, then by the day they run out."""
-    alerts: tuple[tuple[str, Alert], ...]
+    alerts: tuple[tuple[str, RaisedAlert], ...]
     """Customer and alert, newest first."""
     checked: int
     warned: tuple[Warned, ...]
@@ -312,11 +312,11 @@ def _wallets(marts: duckdb.DuckDBPyConnection) -> tuple[Wallet, ...]:
     )
 
 
-def _alerts(marts: duckdb.DuckDBPyConnection, as_of: date) -> tuple[tuple[str, Alert], ...]:
+def _alerts(marts: duckdb.DuckDBPyConnection, as_of: date) -> tuple[tuple[str, RaisedAlert], ...]:
     return tuple(
         (
             customer,
-            Alert(
+            RaisedAlert(
                 raised_on=raised,
                 alert_type=kind,
                 depletion=depletion,

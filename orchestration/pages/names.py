@@ -11,13 +11,14 @@ import hmac
 import secrets
 from pathlib import Path
 
+from orchestration.errors import PlainError
 from orchestration.settings import Settings
 from orchestration.store.files import put_first
 
 _KEY_BYTES = 32
 
 
-class WrongKey(RuntimeError):
+class WrongKey(PlainError, RuntimeError):
     """The key file does not hold a key; the message names it and the cure."""
 
 

@@ -1,13 +1,10 @@
 """The reference portal: shows a customer its own gauge, for a short-lived signed session.
 
-``python -m orchestration.pages.portal serve`` and ``... link CUSTOMER``. It needs the extra
-``portal``. What a real portal does beyond it is in docs/portal.md.
+It needs the extra ``portal``. What a real portal does beyond it is in docs/portal.md.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,17 +20,21 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestration.errors import NotDone
 from orchestration.pages.build import PAGE, POLICY, READ_MODEL
 from orchestration.pages.gauge_page import STALE_HIDDEN, STALE_SHOWN
-from orchestration.pages.names import WrongKey, page_name, session_secret
+from orchestration.pages.names import page_name, session_secret
 from orchestration.pages.read_models import Gauge
-from orchestration.settings import Settings, SettingsError, load_settings
+from orchestration.settings import Settings
 
-PORT = 8000
 NOBODY = "'none'"
 _SALT = "gauge-session"
 
 Clock = Callable[[], datetime]
+
+
+class NoPages(NotDone):
+    """There is nothing to serve yet."""
 
 
 def session_token(settings: Settings, customer_id: str) -> str:
@@ -156,37 +157,22 @@ class _Headers:
         await self._app(scope, receive, with_headers)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Serve the portal on this machine's own address, or print a link for one customer."""
-    parser = argparse.ArgumentParser(prog="python -m orchestration.pages.portal")
-    commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser("serve", help="serve the gauges on 127.0.0.1")
-    link = commands.add_parser("link", help="print a link that opens one customer's gauge")
-    link.add_argument("customer", help="the customer's id")
-    for command in (serve, link):
-        command.add_argument("--port", type=int, default=PORT)
-    asked = parser.parse_args(arguments)
-    try:
-        settings = load_settings()
-        if asked.command == "link":
-            print(_link(settings, asked.customer, asked.port))
-            return 0
-        if not (settings.pages_dir / "current").exists():
-            print("There are no pages yet; bill first.", file=sys.stderr)
-            return 1
-        app = portal(settings)
-    except (SettingsError, WrongKey) as error:
-        print(error, file=sys.stderr)
-        return 2
+def serve(settings: Settings, port: int) -> None:
+    """Serve the portal on this machine's own address.
+
+    Raises:
+        NoPages: nothing is billed yet.
+        WrongKey: the key in DATA_DIR is none.
+    """
+    if not (settings.pages_dir / "current").exists():
+        raise NoPages("There are no pages yet; bill first.")
     # Without an access log: the session stands in the address.
-    uvicorn.run(app, host="127.0.0.1", port=asked.port, server_header=False, access_log=False)
-    return 0
+    uvicorn.run(
+        portal(settings), host="127.0.0.1", port=port, server_header=False, access_log=False
+    )
 
 
-def _link(settings: Settings, customer: str, port: int) -> str:
+def link(settings: Settings, customer: str, port: int) -> str:
+    """A link that opens one customer's gauge in the portal of that port."""
     token = session_token(settings, customer)
     return f"http://127.0.0.1:{port}{gauge_path(customer)}?token={token}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -33,7 +33,7 @@ _RENEWED_AFTER = timedelta(days=2)
 _RENEWED_BY = time(6, 0, tzinfo=UTC)
 
 
-class State(StrEnum):
+class GaugeState(StrEnum):
     """What the page says first; the first that applies."""
 
     NEW = "new"
@@ -168,7 +168,7 @@ class UseDay(_Model):
     credits: Amount
 
 
-class Alert(_Model):
+class RaisedAlert(_Model):
     """An alert of this cycle."""
 
     raised_on: date
@@ -205,7 +205,7 @@ class Gauge(_Model):
     cycle_start: date
     cycle_end: date
     """First day of the next cycle."""
-    state: State
+    state: GaugeState
     plan: Plan | None
     auto_purchase: bool
     automatic: AutoPurchase | None
@@ -241,7 +241,7 @@ class Gauge(_Model):
     """In burning order; those of this cycle that are used up, too."""
     uses: tuple[Use, ...]
     use_days: tuple[UseDay, ...]
-    alerts: tuple[Alert, ...]
+    alerts: tuple[RaisedAlert, ...]
     """Newest first."""
     sites: tuple[Site, ...] | None
     """Only for regulated customers."""
@@ -261,7 +261,7 @@ def gauge_of(
     row = customer.gauge
     days = tuple(_of(Day, day) for day in customer.rows["days"])
     grants = tuple(_of(Grant, grant) for grant in customer.rows["grants"])
-    alerts = tuple(_of(Alert, alert) for alert in customer.rows["alerts"])
+    alerts = tuple(_of(RaisedAlert, alert) for alert in customer.rows["alerts"])
     as_of: date = row["as_of"]
     last_expiry = _last_expiry(grants)
     daily_use = [_micro(day.burned + day.overage) for day in days]
@@ -355,18 +355,18 @@ def _expiring(grants: Sequence[Grant], week_used: int, as_of: date) -> Expiring 
     )
 
 
-def _state(row: Row, before_expiry: Decimal, *, is_new: bool) -> State:
+def _state(row: Row, before_expiry: Decimal, *, is_new: bool) -> GaugeState:
     if is_new:
-        return State.NEW
+        return GaugeState.NEW
     if before_expiry <= 0:
-        return State.OVERDRAWN if row["overage_in_cycle"] > 0 else State.EMPTY
+        return GaugeState.OVERDRAWN if row["overage_in_cycle"] > 0 else GaugeState.EMPTY
     if row["status"] == "capped":
-        return State.CAPPED
+        return GaugeState.CAPPED
     if row["balance"] <= 0:
-        return State.EXPIRED
+        return GaugeState.EXPIRED
     if row["status"] == "warning":
-        return State.WARNING
-    return State.HEALTHY if row["mean_daily_burn"] > 0 else State.IDLE
+        return GaugeState.WARNING
+    return GaugeState.HEALTHY if row["mean_daily_burn"] > 0 else GaugeState.IDLE
 
 
 def _plan(row: Row) -> Plan | None:
@@ -382,7 +382,7 @@ def _plan(row: Row) -> Plan | None:
 
 
 def _thresholds(
-    row: Row, before_expiry: Decimal, alerts: Sequence[Alert], week_used: int
+    row: Row, before_expiry: Decimal, alerts: Sequence[RaisedAlert], week_used: int
 ) -> tuple[Threshold, ...]:
     burned, balance = _micro(row["burned_in_cycle"]), _micro(before_expiry)
     reached = {

@@ -9,7 +9,7 @@ from functools import cache
 
 from orchestration.pages.figures import Rate
 from orchestration.pages.projection import LEAST_DAYS
-from orchestration.pages.read_models import Alert, Gauge, State, Threshold
+from orchestration.pages.read_models import Gauge, GaugeState, RaisedAlert, Threshold
 
 _NO_BREAK = "\u00a0"
 _LINE = 60
@@ -17,14 +17,14 @@ _LINE = 60
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 BADGES = {
-    State.NEW: "No credits yet",
-    State.OVERDRAWN: "Overdrawn",
-    State.EMPTY: "Empty",
-    State.EXPIRED: "Expired",
-    State.CAPPED: "Capped",
-    State.WARNING: "Getting low",
-    State.IDLE: "Not in use",
-    State.HEALTHY: "Healthy",
+    GaugeState.NEW: "No credits yet",
+    GaugeState.OVERDRAWN: "Overdrawn",
+    GaugeState.EMPTY: "Empty",
+    GaugeState.EXPIRED: "Expired",
+    GaugeState.CAPPED: "Capped",
+    GaugeState.WARNING: "Getting low",
+    GaugeState.IDLE: "Not in use",
+    GaugeState.HEALTHY: "Healthy",
 }
 SOURCES = {
     "plan": "Plan",
@@ -102,27 +102,27 @@ def short(text: str) -> str:
 def notice(gauge: Gauge) -> str | None:
     """What the state means for the customer, where it isn't simply well."""
     ahead = _ahead(gauge)
-    if gauge.state is State.NEW:
+    if gauge.state is GaugeState.NEW:
         return "No credits have been granted yet. " + ahead
-    if gauge.state is State.OVERDRAWN:
+    if gauge.state is GaugeState.OVERDRAWN:
         beyond = amount(gauge.overage_in_cycle)
         return (
             f"{beyond} credits were used beyond the wallet in this cycle{_overage(gauge)}. {ahead}"
         )
-    if gauge.state is State.EMPTY:
+    if gauge.state is GaugeState.EMPTY:
         return f"No credits are left. {ahead}"
-    if gauge.state is State.EXPIRED:
+    if gauge.state is GaugeState.EXPIRED:
         return (
             f"{amount(gauge.expired_today)} credits expired unused at the end of "
             f"{day(gauge.as_of)}; {percent(gauge.depletion)} of the cycle’s had been used. {ahead}"
         )
-    if gauge.state is State.CAPPED:
+    if gauge.state is GaugeState.CAPPED:
         return f"{_used(gauge)} {_capped(gauge)} {ahead}"
-    if gauge.state is State.WARNING:
+    if gauge.state is GaugeState.WARNING:
         buys = purchase_words(gauge)
         at = percent(_hard_cap(gauge).depletion)
         return f"{_used(gauge)} {f'At {at} used, {buys}. ' if buys else ''}{ahead}"
-    if gauge.state is State.IDLE:
+    if gauge.state is GaugeState.IDLE:
         return "No credits were burned in the last 7 days, so there is no pace to project from."
     return None
 
@@ -308,7 +308,7 @@ def burn_down_words(gauge: Gauge) -> str:
     return words
 
 
-def alert_words(alert: Alert) -> str:
+def alert_words(alert: RaisedAlert) -> str:
     """What an alert says."""
     at = f" at {percent(alert.threshold)} used" if alert.threshold is not None else ""
     return {

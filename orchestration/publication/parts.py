@@ -73,7 +73,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Published:
+class EarlierPublication:
     """A publication that the next one may take parts from."""
 
     folder: Path
@@ -108,7 +108,7 @@ def write_parts(
     warehouse: duckdb.DuckDBPyConnection,
     mart: Mart,
     staged: Path,
-    previous: Published | None,
+    previous: EarlierPublication | None,
     changed: Collection[str],
 ) -> Written:
     """Write a table as Parquet, and as CSV if it says so.
@@ -146,7 +146,7 @@ def write_parts(
 
 
 def write_database(
-    tables: Sequence[Written], staged: Path, previous: Published | None, options: Options
+    tables: Sequence[Written], staged: Path, previous: EarlierPublication | None, options: Options
 ) -> None:
     """Write all tables, with their descriptions, into one DuckDB file.
 
@@ -177,7 +177,7 @@ def write_database(
 
 
 def checksums(
-    staged: Path, tables: Sequence[Written], previous: Published | None
+    staged: Path, tables: Sequence[Written], previous: EarlierPublication | None
 ) -> dict[str, str]:
     """SHA-256 of every file; what was taken over keeps the sum that it was published with."""
     taken_over = {
@@ -272,7 +272,10 @@ def _take_over(old: Path, new: Path) -> None:
 
 
 def _write_csv(
-    warehouse: duckdb.DuckDBPyConnection, table: Written, staged: Path, previous: Published | None
+    warehouse: duckdb.DuckDBPyConnection,
+    table: Written,
+    staged: Path,
+    previous: EarlierPublication | None,
 ) -> None:
     """Write a published table once more, as RFC 4180: CRLF, UTC instants with Z, NULL empty.
 

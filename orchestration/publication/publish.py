@@ -22,20 +22,21 @@ import pyarrow as pa
 
 from orchestration.books.plan import BilledState
 from orchestration.books.warehouse import bounded, failed_controls, read_warehouse
-from orchestration.outbox.receipts import action_receipts
+from orchestration.errors import NotDone
 from orchestration.publication.parts import (
     STORAGE_VERSION,
     UNDATED,
     Column,
+    EarlierPublication,
     Mart,
     Part,
-    Published,
     Written,
     checksums,
     write_database,
     write_parts,
 )
 from orchestration.settings import DBT_PROJECT_DIR, Settings
+from orchestration.store.receipts import action_receipts
 from orchestration.store.tables import put_table
 from orchestration.store.versions import new_version
 
@@ -115,7 +116,7 @@ _FINAL = {
 _SEEDS_OF_MARTS = ("contracts/customers.csv", "fleet/facilities.csv")
 
 
-class NotPublishable(RuntimeError):
+class NotPublishable(NotDone, RuntimeError):
     """The warehouse must not be published; the message says why and what to do."""
 
 
@@ -223,7 +224,7 @@ def _basis(settings: Settings, marts: Sequence[Mart]) -> str:
     return digest.hexdigest()
 
 
-def _previous(settings: Settings, basis: str) -> Published | None:
+def _previous(settings: Settings, basis: str) -> EarlierPublication | None:
     """The current publication, if parts of it may be taken over."""
     folder = settings.published_dir / "current"
     if not (folder / "manifest.json").exists():
@@ -231,7 +232,7 @@ def _previous(settings: Settings, basis: str) -> Published | None:
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     if manifest.get("basis") != basis:
         return None
-    published = Published(
+    published = EarlierPublication(
         folder=folder.resolve(),
         billing_id=manifest["billing_id"],
         parts={
@@ -256,7 +257,9 @@ def _listed(tables: Sequence[Written]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _changed_parts(
-    warehouse: duckdb.DuckDBPyConnection, previous: Published | None, billed: Mapping[str, Any]
+    warehouse: duckdb.DuckDBPyConnection,
+    previous: EarlierPublication | None,
+    billed: Mapping[str, Any],
 ) -> Collection[str] | None:
     """The months that the warehouse may have changed since a publication; None is all of them.
 
@@ -281,7 +284,7 @@ def prepare_archive(settings: Settings) -> None:
         empty = settings.archive_dir / table / "none.parquet"
         if not empty.exists():
             put_table(schema.empty_table(), empty)
-    action_receipts(settings).prepare()
+    action_receipts(settings.archive_dir).copy()
 
 
 def _archive_final_invoices(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from orchestration.errors import PlainError
 from orchestration.seeds.contracts import SeedContract
 
 MOST_LINES_A_FILE = 200
 """Of one file; the rest are counted. A column that is wrong throughout needs no line per row."""
 
 
-class SeedError(ValueError):
+class SeedError(PlainError, ValueError):
     """One or more seeds break their contract; the message has a line per problem."""
 
 

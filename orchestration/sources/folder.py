@@ -22,6 +22,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from zlib_ng import zlib_ng
 
+from orchestration.errors import NotDone
 from orchestration.printable import printable
 
 Feed = Literal["usage", "energy", "carbon", "gpu", "fx"]
@@ -55,7 +56,7 @@ class Hash(Protocol):
         """Take in some more bytes."""
 
 
-class FeedProblem(Exception):
+class FeedProblem(NotDone):
     """A delivery that cannot be used at all: what is wrong with which file, and the cure."""
 
     def __init__(

@@ -10,8 +10,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -20,13 +18,15 @@ from typing import Any
 import pyarrow as pa
 
 from orchestration import landing
+from orchestration.books.dbt import run_dbt
 from orchestration.books.warehouse import failed_controls, read_warehouse
+from orchestration.errors import NotDone
 from orchestration.gates.needs import needed_feeds
 from orchestration.landing.files import SNAPSHOTS, of_delivery, touched_days, usage_part
 from orchestration.night.billing import billing_run
 from orchestration.publication.publish import marts_of, publish
 from orchestration.seeds.staging import stage_seeds
-from orchestration.settings import BOUND_DBT, DBT_PROJECT_DIR, Settings
+from orchestration.settings import Settings
 from orchestration.sources.folder import FeedFile, FoundUsage, Source, UndatedFeed
 from orchestration.sources.services.live import price_source
 from orchestration.sources.services.wanted import LiveFeed
@@ -37,7 +37,7 @@ _KINDS = ("touched", "rejected", "collisions", "deliveries")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class NotBilled(RuntimeError):
+class NotBilled(NotDone, RuntimeError):
     """A window could not be billed apart; the message says why. The books are as they were."""
 
 
@@ -56,7 +56,7 @@ def settings_apart(settings: Settings, data_dir: Path, first: date, **others: An
         data_dir=data_dir,
         books_open_on=first,
         policy_api_url="",
-        policy_delivery=False,
+        send_policy_actions=False,
         alert_webhook_urls=None,
         notify_urls=None,
         publish_postgres_url=None,
@@ -198,19 +198,7 @@ def _run_dbt(settings: Settings, arguments: list[str]) -> None:
     settings.warehouse_dir.mkdir(parents=True, exist_ok=True)
     settings.console_log.parent.mkdir(parents=True, exist_ok=True)
     with settings.console_log.open("w", encoding="utf-8") as log:
-        done = subprocess.run(
-            [
-                sys.executable,
-                str(BOUND_DBT),
-                *arguments,
-                f"--project-dir={DBT_PROJECT_DIR}",
-                f"--profiles-dir={DBT_PROJECT_DIR}",
-            ],
-            env={**os.environ, **settings.dbt_environment()},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
+        done = run_dbt(settings, arguments, log=log)
     if done.returncode:
         raise NotBilled("; ".join(failed_controls(settings) or _dbt_errors(settings)))
 

@@ -1,27 +1,26 @@
-"""``python -m orchestration.trial.catalog_change BASE``: may these seeds replace those of BASE?
+"""May these seeds replace those of a base, a folder of seeds or a Git reference to one?
 
 What was billed for good must still be billed the same, should the books ever be built anew: no
-edit may change what holds on a day of a closed cycle. BASE is a folder of seeds or a Git reference
-to one; the seeds that are checked are those of SEEDS_DIR. Exit code 1 if an edit reaches back, 2 if
-something asked for is wrong.
+edit may change what holds on a day of a closed cycle.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
-import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from orchestration.errors import PlainError
 from orchestration.seeds.changes import Books, Closed, Row, Tables, retroactive_edits
 from orchestration.seeds.staging import SeedError, check_seeds, seed_contracts
-from orchestration.settings import Settings, SettingsError, load_settings
+from orchestration.settings import Settings
 
 
-class UnknownBase(ValueError):
+class UnknownBase(PlainError, ValueError):
     """What to compare with, or what is closed, cannot be found out; the message says what to do."""
 
 
@@ -84,58 +83,60 @@ def _git(folder: Path, *arguments: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Check the seeds of SEEDS_DIR against those of a base."""
-    parser = argparse.ArgumentParser(prog="make check-catalog", description=__doc__)
-    parser.add_argument("base", metavar="BASE", help="folder of seeds, or a Git reference")
-    parser.add_argument(
-        "--closed-through",
-        type=date.fromisoformat,
-        help="last closed day, where the books are out of reach; else DATA_DIR's archive says",
+@dataclass(frozen=True)
+class Judged:
+    """Whether edits of the seeds may be made."""
+
+    text: str
+    """What is to be said of them."""
+    reaches_back: bool
+    """Whether one changes what held on a day of a closed cycle."""
+
+
+def judge_edits(settings: Settings, base: str, closed_through: date | None) -> Judged:
+    """Hold the seeds of SEEDS_DIR against those of a base.
+
+    Args:
+        settings: say where seeds and books are.
+        base: a folder of seeds, or a Git reference.
+        closed_through: the last closed day, where the books are out of reach; without it the archive
+            of the books says which cycles are closed.
+
+    Raises:
+        UnknownBase: what to compare with, or what is closed, cannot be found out.
+        SeedError: seeds break their contract.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        before = _base_seeds(_base_folder(base, settings.seeds_dir, Path(scratch)))
+    after = check_seeds(settings.seeds_dir)
+    closed = (
+        Closed(closed_through, {})
+        if closed_through
+        else closed_cycles(settings, before["customers"])
     )
-    asked = parser.parse_args(arguments)
-    try:
-        settings = load_settings()
-        with tempfile.TemporaryDirectory() as scratch:
-            before = _base_seeds(_base_folder(asked.base, settings.seeds_dir, Path(scratch)))
-        after = check_seeds(settings.seeds_dir)
-        if asked.closed_through:
-            closed = Closed(asked.closed_through, {})
-        else:
-            closed = closed_cycles(settings, before["customers"])
-    except (SettingsError, SeedError, UnknownBase) as error:
-        print(f"Not checked. {error}", file=sys.stderr)
-        return 2
     edits = retroactive_edits(before, after, closed)
     if edits:
-        print(
+        said = (
             f"These edits reach back into closed cycles ({len(edits)} of them; the last cycle "
-            f"that closed ended with {closed.through}):",
-            *(f"  {edit}" for edit in edits),
-            sep="\n",
-            file=sys.stderr,
+            f"that closed ended with {closed.through}):"
         )
-        return 1
-    print(
+        return Judged("\n".join([said, *(f"  {edit}" for edit in edits)]), reaches_back=True)
+    said = (
         f"No edit reaches back: what held up to {closed.through} still does"
         if closed.through
         else "No cycle has closed yet: every edit may be made"
     )
-    if closed.billed_through:
-        # Contracts take effect by themselves.
-        open_edits = [
-            edit
-            for edit in retroactive_edits(before, after, Closed(closed.billed_through, {}))
-            if not edit.file.startswith("contracts/")
-        ]
-        if open_edits:
-            first = min(edit.first for edit in open_edits)
-            print(
-                f"Days of open cycles change, from {first} on. To bill them anew: "
-                f"make bill FROM={first} TO={closed.billed_through}"
-            )
-    return 0
+    return Judged("\n".join([said, *_to_bill_anew(before, after, closed)]), reaches_back=False)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _to_bill_anew(before: Tables, after: Tables, closed: Closed) -> Iterator[str]:
+    """How days of open cycles that an edit changes are billed anew; contracts take effect by themselves."""
+    if not closed.billed_through:
+        return
+    edits = retroactive_edits(before, after, Closed(closed.billed_through, {}))
+    firsts = [edit.first for edit in edits if not edit.file.startswith("contracts/")]
+    if firsts:
+        yield (
+            f"Days of open cycles change, from {min(firsts)} on. To bill them anew: "
+            f"make bill FROM={min(firsts)} TO={closed.billed_through}"
+        )

@@ -1,34 +1,25 @@
-"""``python -m orchestration.trial.history HISTORY FROM TO``: bill existing usage files on trial.
+"""Bill existing usage files on trial, to start with: usage that was metered before this warehouse existed.
 
-To start with: usage that was metered before this warehouse existed is billed with today's seeds
-into books of its own, ``$DATA_DIR/staging/<name of HISTORY>``, and what the seeds do not know yet
-is listed. The real books are not touched. Exit code 1 if it could not be billed, 2 if something
-asked for is wrong.
+It is billed with today's seeds into books of its own, ``$DATA_DIR/staging/<name of HISTORY>``, and
+what the seeds do not know yet is listed. The real books are not touched.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
-import sys
 from datetime import date
 from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from orchestration.books.warehouse import WriterBusy, writer_lock
-from orchestration.night.billing import NothingToBill
-from orchestration.night.summary import summarize
+from orchestration.books.warehouse import writer_lock
 from orchestration.pages.words import amount
 from orchestration.printable import printable
-from orchestration.publication.publish import NotPublishable
-from orchestration.seeds.staging import SeedError
-from orchestration.settings import Settings, SettingsError, load_settings
-from orchestration.sources.folder import FeedProblem, FolderSource
+from orchestration.settings import Settings
+from orchestration.sources.folder import FolderSource
 from orchestration.trial.books_apart import (
-    NotBilled,
     bill_apart,
     days_of,
     land_feeds,
@@ -108,39 +99,3 @@ def unmapped(settings: Settings) -> list[str]:
     if len(rows) > _ROWS:
         lines.append(f"  and {len(rows) - _ROWS:,} more kinds of it, see rejected_rows")
     return lines
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Import history and say what it would have billed."""
-    parser = argparse.ArgumentParser(prog="make import", description=__doc__)
-    parser.add_argument("history", metavar="HISTORY", help="folder or URL of feeds")
-    parser.add_argument("first", type=date.fromisoformat, metavar="FROM")
-    parser.add_argument("last", type=date.fromisoformat, metavar="TO")
-    asked = parser.parse_args(arguments)
-    if asked.last < asked.first:
-        parser.error(f"TO={asked.last} lies before FROM={asked.first}")
-    history = asked.history
-    if "://" not in history:
-        history = str(Path(history).expanduser().resolve())
-    try:
-        books = import_history(load_settings(), history, asked.first, asked.last)
-    except (SettingsError, SeedError, ScenarioError) as error:
-        print(f"Nothing was imported. {error}", file=sys.stderr)
-        return 2
-    except (NotBilled, NothingToBill, NotPublishable, FeedProblem, WriterBusy) as error:
-        print(f"Nothing was imported. {error}", file=sys.stderr)
-        return 1
-    print(summarize(books))
-    print("", *unmapped(books), sep="\n")
-    print(
-        "",
-        "To try another catalog on it",
-        f"  DATA_DIR={books.data_dir} make replay SCENARIO=<folder> FROM={asked.first} "
-        f"TO={asked.last}",
-        sep="\n",
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

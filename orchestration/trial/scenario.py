@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestration.errors import PlainError
 from orchestration.seeds.staging import SeedError, check_seeds, seed_contracts, seed_file
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -17,7 +18,7 @@ _LONGEST_NAME = 200
 """Of all scenarios of a replay together: they name a folder."""
 
 
-class ScenarioError(ValueError):
+class ScenarioError(PlainError, ValueError):
     """A scenario cannot be read as one; the message names its folder and what to do."""
 
 

@@ -24,7 +24,7 @@ from dagster_webserver.version import __version__
 from starlette.types import ASGIApp
 
 from orchestration.night.instance import set_writer_slots, use_instance
-from orchestration.settings import SettingsError, load_settings
+from orchestration.settings import Settings
 from orchestration.ui.front import Front
 
 HOST, PORT = "127.0.0.1", 3000
@@ -52,13 +52,8 @@ def ui(workspace: str = _WORKSPACE) -> Iterator[ASGIApp]:
             yield Front(create_app_from_workspace_process_context(context))
 
 
-def main() -> int:
+def serve(settings: Settings) -> int:
     """Serve the UI until it is interrupted or the daemon ends; 0 if it was interrupted."""
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        print(f"The UI was not started. {error}", file=sys.stderr)
-        return 2
     use_instance(settings)
     set_writer_slots()
     # uvicorn hands a signal on when it has ended; so that what was started ends, too.
@@ -108,7 +103,3 @@ def _daemon() -> Iterator[subprocess.Popen[bytes]]:
 def _end_with(server: uvicorn.Server, daemon: subprocess.Popen[bytes]) -> None:
     daemon.wait()
     server.should_exit = True
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -16,7 +16,7 @@ _PROCESS = (
     "dbt"
     if any(argument.endswith("bound_dbt.py") for argument in sys.orig_argv)
     else "run"
-    if "orchestration.night.bill" in sys.orig_argv
+    if sys.orig_argv[1:4] == ["-m", "gpu_credits", "bill"]
     else None
 )
 _LOG = os.environ.get("FAULT_LOG")

@@ -1,5 +1,5 @@
 {{ config(materialized = view_or_files()) }}
-{# What the usage API is asked to do about an alert; the outbox from which it is delivered. #}
+{# What the usage API is asked to do about an alert; the outbox from which it is sent. #}
 with
 
 alerts as (

@@ -11,5 +11,5 @@ select
 from {{ landed('delivered_actions', area='archive') }}
 where outcome in ('delivered', 'unanswered')
 qualify row_number() over (
-    partition by action_id order by case outcome when 'delivered' then 0 else 1 end, sent_at desc, payload
+    partition by action_id order by case outcome when 'delivered' then 0 else 1 end, receipt_number desc
 ) = 1

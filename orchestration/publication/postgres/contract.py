@@ -20,7 +20,7 @@ _REBUILT = re.compile(r"\w+ (in \(__rebuilt_(days|cycles)__\)|>= __(ledger|rebui
 
 
 @dataclass(frozen=True)
-class Reference:
+class ForeignKey:
     """A column whose values all stand in a column of another table."""
 
     column: str
@@ -36,7 +36,7 @@ class Contract:
     never_null: frozenset[str]
     keys: tuple[tuple[str, ...], ...]
     """Columns that identify a row together."""
-    references: tuple[Reference, ...]
+    references: tuple[ForeignKey, ...]
     for_customers: tuple[str, ...]
     """The columns that a customer may read, of its own rows; none if the table is internal."""
 
@@ -73,7 +73,7 @@ def contracts_of(manifest: Mapping[str, Any]) -> list[Contract]:
                 never_null=frozenset(name for test in tests[id_] for name in _never_null(test)),
                 keys=keys[id_],
                 references=tuple(
-                    Reference(test["column_name"], models[target]["name"], column)
+                    ForeignKey(test["column_name"], models[target]["name"], column)
                     for test in tests[id_]
                     for target, column in _targets(test)
                     if (column,) in keys.get(target, ())

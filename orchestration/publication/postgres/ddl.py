@@ -11,7 +11,7 @@ import pyarrow as pa
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from orchestration.publication.postgres import NotLoaded
-from orchestration.publication.postgres.contract import CUSTOMER_ID, Contract, Reference
+from orchestration.publication.postgres.contract import CUSTOMER_ID, Contract, ForeignKey
 
 CUSTOMER_SETTING = "app.customer_id"
 """The session's setting that names the customer whose rows the customer role sees."""
@@ -144,7 +144,7 @@ def index(schema: str, contract: Contract, column: str, *, by_hash: bool) -> Com
     )
 
 
-def foreign_key(schema: str, contract: Contract, reference: Reference) -> Composed:
+def foreign_key(schema: str, contract: Contract, reference: ForeignKey) -> Composed:
     """A foreign key; the table that it points at has its key by then."""
     return SQL("alter table {table} add foreign key ({column}) references {other}").format(
         table=Identifier(schema, contract.mart.name),
@@ -155,7 +155,7 @@ def foreign_key(schema: str, contract: Contract, reference: Reference) -> Compos
     )
 
 
-def astray(schema: str, contract: Contract, reference: Reference) -> Composed:
+def astray(schema: str, contract: Contract, reference: ForeignKey) -> Composed:
     """How many rows refer to what is not there."""
     return SQL(
         "select count(*) from {table} as here where {column} is not null and not exists "

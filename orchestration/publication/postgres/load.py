@@ -24,7 +24,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from orchestration.addresses import is_loopback
-from orchestration.publication.current import Published
+from orchestration.publication.current import CurrentPublication
 from orchestration.publication.postgres import NotLoaded, ddl
 from orchestration.publication.postgres.contract import Contract
 from orchestration.settings import Settings
@@ -53,7 +53,7 @@ _NAMED = 10
 class Loaded:
     """What PostgreSQL holds now."""
 
-    publication: Published
+    publication: CurrentPublication
     row_counts: Mapping[str, int]
     switch_seconds: float
     """How long readers were kept out."""
@@ -73,7 +73,7 @@ def load(
         NotLoaded: nothing was changed.
         NothingPublished: there is no publication.
     """
-    publication = Published.current(settings)
+    publication = CurrentPublication.of(settings)
     with _connected(settings) as connection:
         schema = settings.publish_postgres_schema
         staged = f"{schema}_next"
@@ -215,7 +215,7 @@ def _row(
     return row
 
 
-def _columns(publication: Published, contract: Contract) -> pa.Schema:
+def _columns(publication: CurrentPublication, contract: Contract) -> pa.Schema:
     """The columns of a published table; those that its contract names, and no other.
 
     Raises:
@@ -231,13 +231,13 @@ def _columns(publication: Published, contract: Contract) -> pa.Schema:
     return columns
 
 
-def _files(publication: Published, contract: Contract) -> list[Path]:
+def _files(publication: CurrentPublication, contract: Contract) -> list[Path]:
     return sorted((publication.folder / contract.mart.name).glob("*.parquet"))
 
 
 def _copy(
     connection: psycopg.Connection,
-    publication: Published,
+    publication: CurrentPublication,
     schema: str,
     contract: Contract,
     columns: pa.Schema,

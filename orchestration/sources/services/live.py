@@ -15,7 +15,7 @@ from orchestration.sources.services.cache import Cache, Interval
 from orchestration.sources.services.electricitymaps_mix import ElectricityMapsMix
 from orchestration.sources.services.entsoe_prices import EntsoeDayAhead
 from orchestration.sources.services.gridstatus_prices import GridstatusDayAhead
-from orchestration.sources.services.wanted import LiveFeed, Wanted, wanted
+from orchestration.sources.services.wanted import AskedService, LiveFeed, wanted
 
 DAYS_BEFORE = 2
 """A slice may start before its delivery day, and late corrections of a price are seen."""
@@ -181,7 +181,7 @@ def price_source(settings: Settings, live: LiveFeed | None, first: date, last: d
     )
 
 
-def _connector(asked: Wanted, tokens: Tokens) -> Connector:
+def _connector(asked: AskedService, tokens: Tokens) -> Connector:
     if asked.service == "entsoe":
         return EntsoeDayAhead(asked.zones, tokens.get(EntsoeDayAhead.variable))
     if asked.service == "gridstatus":

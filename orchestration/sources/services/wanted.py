@@ -23,7 +23,7 @@ _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._&-]{0,63}")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AskedService:
     """One service and what to ask it for.
 
     Attributes:
@@ -39,7 +39,7 @@ class Wanted:
     renewable: bool = True
 
 
-def wanted(feed: LiveFeed, urls: str) -> list[Wanted]:
+def wanted(feed: LiveFeed, urls: str) -> list[AskedService]:
     """Read a connector setting: no, one or more URLs with white space between them.
 
     ``entsoe://?zones=SE3,DE-LU``, ``gridstatus://ercot?zones=ERCOT-WEST:HB_WEST`` or
@@ -57,7 +57,7 @@ def wanted(feed: LiveFeed, urls: str) -> list[Wanted]:
     return found
 
 
-def _wanted(feed: LiveFeed, url: str) -> Wanted:
+def _wanted(feed: LiveFeed, url: str) -> AskedService:
     parts = urlsplit(url)
     service, market = parts.scheme, parts.netloc
     if service not in _SCHEMES[feed]:
@@ -74,7 +74,7 @@ def _wanted(feed: LiveFeed, url: str) -> Wanted:
     renewable = options.get("renewable", "yes")
     if renewable not in ("yes", "no"):
         raise ValueError(f"{service}: renewable is yes or no")
-    return Wanted(service, market, _zones(service, options["zones"]), renewable == "yes")
+    return AskedService(service, market, _zones(service, options["zones"]), renewable == "yes")
 
 
 def _zones(service: str, text: str) -> dict[str, str]:

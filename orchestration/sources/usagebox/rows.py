@@ -11,7 +11,7 @@ import re
 from collections.abc import Container
 from datetime import date
 
-from orchestration.landing.events import METERS
+from orchestration.landing.event_lines import METERS
 from orchestration.sources.usagebox.client import Event, Tally, instant, is_integer, rfc3339
 
 _KINDS = {"Usage": "usage", "Correction": "correction", "Retraction": "retraction"}

@@ -1,4 +1,4 @@
-"""Delivery to receivers whose answers are odd: nobody else is any worse off, and the list is written."""
+"""Receivers whose answers are odd: nobody else is any worse off, and the list is written."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from receiver import action, alert, misbehaving, publish
 
-from orchestration.outbox.actions import deliver_actions
-from orchestration.outbox.alerts import deliver_alerts
+from orchestration.outbox.actions import send_actions
+from orchestration.outbox.alerts import send_alerts
 from orchestration.outbox.report import Report
 from orchestration.outbox.sender import Receiver, Request
 from orchestration.settings import Settings
@@ -137,10 +137,10 @@ def night(tmp_path: Path, url: str) -> tuple[Report, dict[str, str]]:
         ],
     )
     settings = Settings(
-        data_dir=tmp_path, policy_delivery=True, policy_api_url=url, delivery_from=DAY
+        data_dir=tmp_path, send_policy_actions=True, policy_api_url=url, outbox_from=DAY
     )
-    report = deliver_actions(settings, Receiver(backoff_seconds=0.0001, timeout_seconds=(3, 3)))
-    listed = json.loads((settings.delivery_dir / "policy_actions.json").read_text("utf-8"))
+    report = send_actions(settings, Receiver(backoff_seconds=0.0001, timeout_seconds=(3, 3)))
+    listed = json.loads((settings.outbox_dir / "policy_actions.json").read_text("utf-8"))
     return report, {entry["customer_id"]: entry["state"] for entry in listed["entries"]}
 
 
@@ -189,9 +189,9 @@ def test_a_receiver_of_alerts_that_answers_oddly_does_not_harm_another(
             data_dir=tmp_path,
             alert_webhook_urls=f"{serve(ODD[kind])}/hook {portal.url}/hook",
             alert_webhook_secret="whsec_" + "c2VjcmV0IG9mIDI0IGJ5dGVzIG9yIG1vcmU=",
-            delivery_from=DAY,
+            outbox_from=DAY,
         )
-        report = deliver_alerts(settings, backoff_seconds=0.0001, timeout_seconds=(3, 3))
+        report = send_alerts(settings, backoff_seconds=0.0001, timeout_seconds=(3, 3))
         assert len(portal.acted) == 2
     assert len(report.entries) == 4
-    assert (settings.delivery_dir / "alerts.json").exists()
+    assert (settings.outbox_dir / "alerts.json").exists()

@@ -1,4 +1,4 @@
-"""Delivery of policy actions: every action arrives, none acts twice, whatever the receiver does."""
+"""Policy actions go out: every action arrives, none acts twice, whatever the receiver does."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ from typing import Any
 import duckdb
 import pytest
 import yaml
+from conftest import command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 from receiver import Misbehaving, action, in_turn, misbehaving, publish
 
-from orchestration.outbox import receipts as receipts_module
-from orchestration.outbox.__main__ import main
-from orchestration.outbox.actions import deliver_actions, settle
-from orchestration.outbox.due import State
-from orchestration.outbox.receipts import DamagedJournal, Journal, Outcome, action_receipts
+from orchestration.outbox.actions import send_actions, settle
+from orchestration.outbox.alerts import send_alerts
+from orchestration.outbox.due import SendState
 from orchestration.outbox.report import Report
 from orchestration.outbox.sender import Receiver
+from orchestration.outbox.turns import OutboxBusy
 from orchestration.publication.current import NothingPublished
 from orchestration.publication.publish import prepare_archive
 from orchestration.settings import PROJECT_ROOT, Settings
+from orchestration.store.locks import owners_lock
+from orchestration.store.receipts import FILE, DamagedReceipts, Journal, Outcome, action_receipts
 
 DAY = "2026-01-21"
 TOKEN = "5ec2e7-t0ken"
@@ -50,14 +52,14 @@ def api() -> Iterator[Misbehaving]:
 
 
 def switched_on(data_dir: Path, api: Misbehaving, **more: Any) -> Settings:
-    """Settings with delivery on for every day of the tests, unless told otherwise."""
-    on = {"policy_delivery": True, "delivery_from": "2026-01-01", **more}
+    """Settings with sending on for every day of the tests, unless told otherwise."""
+    on = {"send_policy_actions": True, "outbox_from": "2026-01-01", **more}
     return Settings(data_dir=data_dir, policy_api_url=api.url, policy_api_token=TOKEN, **on)
 
 
 def night(of: Settings, timeout: float = 5) -> Report:
-    """Deliver once, hardly waiting between tries."""
-    return deliver_actions(
+    """Send once, hardly waiting between tries."""
+    return send_actions(
         of, Receiver(secrets=[TOKEN], backoff_seconds=0.0001, timeout_seconds=(timeout, timeout))
     )
 
@@ -78,7 +80,7 @@ def test_an_action_is_sent_as_documented(tmp_path: Path, api: Misbehaving) -> No
     document = yaml.safe_load((PROJECT_ROOT / "docs" / "policy_api.yaml").read_text("utf-8"))
     validate(document)
     publish(tmp_path, DAY, actions=[CAP])
-    report = deliver_actions(switched_on(tmp_path, api))
+    report = send_actions(switched_on(tmp_path, api))
 
     [asked] = api.asked
     assert asked.path in document["paths"]
@@ -140,7 +142,10 @@ def test_what_has_its_receipt_is_never_sent_again(tmp_path: Path, api: Misbehavi
     publish(tmp_path, DAY, actions=[CAP, OTHER])
     assert night(on).entries == []
     assert len(api.asked) == 3
-    assert len(list((on.archive_dir / "delivered_actions").glob("*-*.parquet"))) == 2
+    receipts = action_receipts(on.archive_dir).rows()
+    assert [row["action_id"] for row in receipts][-1] == UNCAP["action_id"]
+    assert {row["outcome"] for row in receipts} == {"delivered"}
+    assert len(receipts) == 3
 
 
 def test_a_failing_action_keeps_back_its_own_customer_only(
@@ -158,9 +163,9 @@ def test_a_failing_action_keeps_back_its_own_customer_only(
         OTHER["action_id"]: "sent",
     }
     assert [entry.state for entry in report.entries] == ["refused", "waits", "sent"]
-    refused = report.of(State.REFUSED)[0]
+    refused = report.of(SendState.REFUSED)[0]
     assert refused.reason == "status 422: no such customer *** "
-    assert "before it" in report.of(State.WAITS)[0].reason
+    assert "before it" in report.of(SendState.WAITS)[0].reason
     assert len(api.asked) == 2
 
     api.behave = lambda key, turn: 200
@@ -177,13 +182,13 @@ def test_a_receiver_that_answers_nobody_is_left_alone(tmp_path: Path, api: Misbe
     report = night(on)
     tried = {asked.headers["idempotency-key"] for asked in api.asked}
     assert 8 <= len(tried) <= 16
-    assert report.counts == {State.UNANSWERED: len(tried), State.WAITS: 40 - len(tried)}
-    assert all("in this run" in entry.reason for entry in report.of(State.WAITS))
+    assert report.counts == {SendState.UNANSWERED: len(tried), SendState.WAITS: 40 - len(tried)}
+    assert all("in this run" in entry.reason for entry in report.of(SendState.WAITS))
     api.asked.clear()
     api.behave = lambda key, turn: 503 if key in tried else 200
     report = night(on)
-    assert report.counts[State.SENT] == 40 - len(tried)
-    assert {entry.id for entry in report.of(State.UNANSWERED, State.WAITS)} == tried
+    assert report.counts[SendState.SENT] == 40 - len(tried)
+    assert {entry.id for entry in report.of(SendState.UNANSWERED, SendState.WAITS)} == tried
 
 
 @pytest.mark.parametrize("status", [401, 410, 302])
@@ -197,15 +202,15 @@ def test_a_receiver_that_wants_nothing_is_not_asked_again(
     report = night(switched_on(tmp_path, api))
     assert len(api.asked) <= 16
     assert {asked.path for asked in api.asked} == {"/v1/policy-actions"}
-    assert report.counts[State.REFUSED] == len(api.asked)
-    assert report.counts[State.WAITS] == 40 - len(api.asked)
+    assert report.counts[SendState.REFUSED] == len(api.asked)
+    assert report.counts[SendState.WAITS] == 40 - len(api.asked)
 
 
 def test_a_run_ends_when_its_time_is_up(tmp_path: Path, api: Misbehaving, monkeypatch) -> None:
     monkeypatch.setattr("orchestration.outbox.sender.RUN_SECONDS", 0)
     publish(tmp_path, DAY, actions=[CAP])
     report = night(switched_on(tmp_path, api))
-    assert (report.counts, api.asked) == ({State.WAITS: 1}, [])
+    assert (report.counts, api.asked) == ({SendState.WAITS: 1}, [])
     assert "no time left" in report.entries[0].reason
 
 
@@ -255,16 +260,16 @@ def test_a_killed_run_loses_no_receipt_and_sends_only_the_last_again(
         **os.environ,
         "DATA_DIR": str(tmp_path),
         "POLICY_API_URL": api.url,
-        "POLICY_DELIVERY": "on",
-        "DELIVERY_FROM": "2026-01-01",
+        "SEND_POLICY_ACTIONS": "on",
+        "OUTBOX_FROM": "2026-01-01",
     }
     sender = subprocess.Popen(
         [
             sys.executable,
             "-c",
-            "from orchestration.outbox.actions import deliver_actions\n"
+            "from orchestration.outbox.actions import send_actions\n"
             "from orchestration.settings import load_settings\n"
-            "deliver_actions(load_settings())",
+            "send_actions(load_settings())",
         ],
         cwd=PROJECT_ROOT,
         env=environment,
@@ -273,7 +278,7 @@ def test_a_killed_run_loses_no_receipt_and_sends_only_the_last_again(
     sender.send_signal(signal.SIGKILL)
     sender.wait()
 
-    # The books are billed before anything is delivered again: they meet all three.
+    # The books are billed before anything is sent again: they meet all three.
     prepare_archive(on)
     archive = f"'{on.archive_dir}/delivered_actions/*.parquet'"
     outcomes = duckdb.sql(f"select outcome from {archive} order by effective_on").fetchall()
@@ -283,7 +288,6 @@ def test_a_killed_run_loses_no_receipt_and_sends_only_the_last_again(
     assert api.acted == [a["action_id"] for a in actions]
     assert len(api.asked) == 5
     assert api.after_the_answer == []
-    assert not list((on.archive_dir / "delivered_actions").glob("*.jsonl"))
 
 
 CUSTOMERS = ("a", "b", "c")
@@ -336,7 +340,7 @@ def test_every_action_arrives_once_and_in_order_whatever_happens(
                 report = night(on)
             except KeyboardInterrupt:
                 continue
-            if set(report.counts) <= {State.SENT}:
+            if set(report.counts) <= {SendState.SENT}:
                 break
     assert sorted(api.acted) == sorted(a["action_id"] for a in actions)
     for customer in CUSTOMERS:
@@ -347,16 +351,16 @@ def test_every_action_arrives_once_and_in_order_whatever_happens(
 
 
 def test_a_dry_run_shows_the_requests_and_sends_none(tmp_path: Path, api: Misbehaving) -> None:
-    off = switched_on(tmp_path, api, policy_delivery=False)
+    off = switched_on(tmp_path, api, send_policy_actions=False)
     publish(tmp_path, "2026-01-23", actions=[CAP, UNCAP, OTHER])
-    report = deliver_actions(off)
+    report = send_actions(off)
     assert api.asked == []
-    assert report.counts == {State.WOULD_BE_SENT: 3}
+    assert report.counts == {SendState.WOULD_BE_SENT: 3}
     assert not (off.archive_dir / "policy_actions_began.json").exists()
-    listed = json.loads((off.delivery_dir / "policy_actions.json").read_text("utf-8"))
-    assert listed["delivery"] == "dry run, nothing is sent"
+    listed = json.loads((off.outbox_dir / "policy_actions.json").read_text("utf-8"))
+    assert listed["mode"] == "dry run, nothing is sent"
 
-    deliver_actions(switched_on(tmp_path, api))
+    send_actions(switched_on(tmp_path, api))
     sent = {asked.headers["idempotency-key"]: asked for asked in api.asked}
     for entry in listed["entries"]:
         asked = sent[entry["id"]]
@@ -371,7 +375,7 @@ def test_a_dry_run_shows_the_requests_and_sends_none(tmp_path: Path, api: Misbeh
 def test_switching_on_sends_no_history_but_the_caps_that_hold(
     tmp_path: Path, api: Misbehaving
 ) -> None:
-    """A year of books; delivery is switched on as of 21 January and fails on its first night."""
+    """A year of books; sending is switched on as of 21 January and fails on its first night."""
     history = [
         action("a", "notify", "2025-03-02"),
         action("a", "cap_usage", "2025-03-05"),
@@ -380,7 +384,7 @@ def test_switching_on_sends_no_history_but_the_caps_that_hold(
         action("c", "cap_burst", "2026-01-20"),
     ]
     of_the_day = action("c", "cap_burst", DAY)
-    on = switched_on(tmp_path, api, delivery_from=None)
+    on = switched_on(tmp_path, api, outbox_from=None)
     publish(tmp_path, DAY, actions=[*history, of_the_day])
     api.behave = lambda key, turn: 503
     report = night(on)
@@ -412,7 +416,7 @@ def test_a_superseded_action_is_shown_until_a_person_settles_it(
     moved = action("moved", "cap_usage", "2026-01-20")
     publish(tmp_path, "2026-01-22", actions=[*gone, moved], capped=["moved"])
     report = night(on)
-    reasons = {entry.customer_id: entry.reason for entry in report.of(State.SUPERSEDED)}
+    reasons = {entry.customer_id: entry.reason for entry in report.of(SendState.SUPERSEDED)}
     assert reasons == {
         "cause gone": "the usage API was told last that cause gone is capped, the books say not "
         "capped: see to it there, then settle this action",
@@ -421,15 +425,15 @@ def test_a_superseded_action_is_shown_until_a_person_settles_it(
         "told": "the customer was told of a depletion that the books no longer show",
     }
     # Its place was taken by a cap of another day; that one is sent.
-    assert [entry.id for entry in report.of(State.SENT)] == [moved["action_id"]]
+    assert [entry.id for entry in report.of(SendState.SENT)] == [moved["action_id"]]
 
     for name, value in {"DATA_DIR": tmp_path, "SEEDS_DIR": tmp_path}.items():
         monkeypatch.setenv(name, str(value))
     both = [told[0]["action_id"], told[2]["action_id"]]
-    assert main(["settle", "--reason", "cap lifted, told them", *both]) == 0
+    assert command("settle", "--reason", "cap lifted, told them", *both) == 0
     assert [entry.customer_id for entry in night(on).entries] == ["moved"]
     assert len(api.asked) == 4
-    assert main(["settle", "--reason", "x", "no/such/action", told[1]["action_id"]]) == 2
+    assert command("settle", "--reason", "x", "no/such/action", told[1]["action_id"]) == 2
     assert [entry.customer_id for entry in night(on).entries] == ["moved"]
     assert "'no/such/action' is published as of 2026-01-22" in capsys.readouterr().err
 
@@ -445,7 +449,7 @@ def test_an_unanswered_cap_without_cause_is_not_sent_again(
     api.asked.clear()
     for capped, by_books in ([], "not capped"), (["a"], "capped"):
         publish(tmp_path, DAY, actions=[{**CAP, "is_superseded": True}], capped=capped)
-        [entry] = night(on).of(State.SUPERSEDED)
+        [entry] = night(on).of(SendState.SUPERSEDED)
         assert entry.reason == (
             "the usage API was told last (or not: it did not answer) that a is capped, "
             f"the books say {by_books}: see to it there, then settle this action"
@@ -489,7 +493,9 @@ def test_settling_a_refused_action_lets_the_next_one_through(
     night(on)
     settle(on, [CAP["action_id"]], "never was a customer there")
     assert states(night(on)) == {UNCAP["action_id"]: "sent"}
-    [detail] = [r["detail"] for r in action_receipts(on).rows() if r["outcome"] == "settled"]
+    [detail] = [
+        r["detail"] for r in action_receipts(on.archive_dir).rows() if r["outcome"] == "settled"
+    ]
     assert detail == "never was a customer there"
 
 
@@ -517,41 +523,48 @@ def test_no_log_and_no_list_has_the_token(
     assert all(TOKEN.encode() not in path.read_bytes() for path in written)
 
 
-def test_half_a_line_at_the_end_of_a_journal_was_never_a_receipt(tmp_path: Path) -> None:
-    on = Settings(data_dir=tmp_path)
-    receipts = action_receipts(on)
-    with receipts.journal(date(2026, 1, 21)) as journal:
-        journal.write(CAP, Outcome.DELIVERED, "status 200")
-        journal.write(OTHER, Outcome.DELIVERED, "status 200")
-        [path] = receipts.folder.glob("*.jsonl")
-        whole = path.read_bytes()
-    receipts.folder.joinpath("killed.jsonl").write_bytes(whole[:-10].replace(b'"b', b'"z'))
-    assert [row["action_id"] for row in receipts.rows()] == [
-        CAP["action_id"],
-        CAP["action_id"],
-        OTHER["action_id"],
-    ]
-    receipts.folder.joinpath("killed.jsonl").write_bytes(whole.replace(b'"a', b"a", 1))
-    with pytest.raises(DamagedJournal, match=r"killed\.jsonl, line 1: not a receipt"):
-        receipts.rows()
-
-
-def test_a_journal_that_holds_half_a_line_takes_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_receipts_that_cannot_be_read_send_nothing(
+    tmp_path: Path, api: Misbehaving, capsys: pytest.CaptureFixture[str], monkeypatch
 ) -> None:
-    write = os.write
-    receipts = action_receipts(Settings(data_dir=tmp_path))
-    with receipts.journal(date(2026, 1, 21)) as journal:
-        journal.write(CAP, Outcome.DELIVERED, "")
-        with monkeypatch.context() as patch:
-            patch.setattr(receipts_module.os, "write", lambda file, line: write(file, line[:9]))
-            with pytest.raises(OSError, match="the disk is full"):
-                journal.write(OTHER, Outcome.DELIVERED, "")
-        with pytest.raises(OSError, match="could not be written"):
-            journal.write(OTHER, Outcome.DELIVERED, "")
-    assert [row["action_id"] for row in receipts.rows()] == [CAP["action_id"]]
+    on = switched_on(tmp_path, api)
+    publish(tmp_path, DAY, actions=[CAP, OTHER])
+    night(on)
+    path = on.archive_dir / FILE
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(DamagedReceipts, match=rf"{FILE} cannot be read .*backup.*OUTBOX_FROM"):
+        night(on)
+    with pytest.raises(DamagedReceipts, match=FILE):
+        prepare_archive(on)
+    for name, value in {"DATA_DIR": tmp_path, "SEEDS_DIR": tmp_path}.items():
+        monkeypatch.setenv(name, str(value))
+    assert command("settle", "--reason", "x", CAP["action_id"]) == 1
+    assert str(path) in capsys.readouterr().err
+    assert len(api.asked) == 2
 
 
-def test_without_a_publication_nothing_is_delivered(tmp_path: Path, api: Misbehaving) -> None:
+def test_the_lists_of_the_release_before_go(tmp_path: Path, api: Misbehaving) -> None:
+    """Under its own lock, in case a run of it still writes them."""
+    old = tmp_path / "delivery"
+    old.mkdir()
+    for kind in ("policy_actions", "alerts"):
+        for ending in ("json", "parquet", "lock"):
+            (old / f"{kind}.{ending}").touch()
+    publish(tmp_path, DAY, actions=[CAP])
+    on = switched_on(tmp_path, api)
+    with owners_lock(old / "policy_actions.lock", 0), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("orchestration.outbox.turns.PATIENCE_SECONDS", 0.1)
+        with pytest.raises(OutboxBusy, match=r"delivery/policy_actions\.lock"):
+            night(on)
+    assert api.asked == []
+    night(on)
+    assert sorted(path.name for path in old.iterdir()) == [
+        f"alerts.{ending}" for ending in ("json", "lock", "parquet")
+    ]
+    send_alerts(on)
+    assert not old.exists()
+    assert (on.outbox_dir / "policy_actions.json").exists()
+
+
+def test_without_a_publication_nothing_is_sent(tmp_path: Path, api: Misbehaving) -> None:
     with pytest.raises(NothingPublished, match="bill a day first"):
         night(switched_on(tmp_path, api))

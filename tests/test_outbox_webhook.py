@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
 import logging
 import re
@@ -12,12 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from openapi_schema_validator import OAS31Validator
 from receiver import Misbehaving, alert, misbehaving, publish
+from standardwebhooks import Webhook, WebhookVerificationError
 
-from orchestration.outbox.alerts import deliver_alerts, sign
-from orchestration.outbox.due import State
+from orchestration.outbox.alerts import ID, SIGNATURE, TIMESTAMP, Signature, send_alerts
+from orchestration.outbox.due import SendState
 from orchestration.outbox.report import Mode, Report
 from orchestration.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
 
@@ -46,17 +52,17 @@ def chat() -> Iterator[Misbehaving]:
 
 def subscribed(data_dir: Path, *receivers: Misbehaving, **more: Any) -> Settings:
     urls = " ".join(receiver.url + PATH for receiver in receivers)
-    named = {"alert_webhook_secret": SECRET, "delivery_from": "2026-01-01", **more}
+    named = {"alert_webhook_secret": SECRET, "outbox_from": "2026-01-01", **more}
     return Settings(data_dir=data_dir, alert_webhook_urls=urls, **named)
 
 
 def night(of: Settings, timeout: float = 5) -> Report:
-    return deliver_alerts(of, backoff_seconds=0.0001, timeout_seconds=(timeout, timeout))
+    return send_alerts(of, backoff_seconds=0.0001, timeout_seconds=(timeout, timeout))
 
 
 def is_genuine() -> Callable[[str, dict[str, str], bytes], bool]:
     """The example that the documentation gives to receivers, word for word."""
-    text = (PROJECT_ROOT / "docs" / "delivery.md").read_text(encoding="utf-8")
+    text = (PROJECT_ROOT / "docs" / "outbox.md").read_text(encoding="utf-8")
     [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     namespace: dict[str, Any] = {}
     exec(example, namespace)
@@ -67,18 +73,34 @@ CAP = alert("a.b", "hard_cap", DAY)
 BURST = alert("c", "burst_cap", DAY)
 
 
-def test_the_signature_is_that_of_the_convention() -> None:
-    """The convention's own example, which its libraries are tested with."""
-    signature = sign(
-        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-        "msg_p5jXN8AQM9LWM0D4loKWxJek",
-        "1614265330",
-        b'{"test": 2432232314}',
-    )
-    assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+def signed(secrets: list[str], message_id: str, body: bytes) -> requests.PreparedRequest:
+    request = requests.Request("POST", "https://a.example", {ID: message_id}, data=body)
+    return Signature(secrets)(request.prepare())
 
 
-def test_a_receiver_verifies_an_alert_with_the_documented_lines(
+def test_the_signature_is_that_of_the_convention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The convention's own example, which its libraries are tested with; a part of a second is cut."""
+    monkeypatch.setattr("orchestration.outbox.alerts.time.time", lambda: 1614265330.999)
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    asked = signed([secret], "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}')
+    assert asked.headers[TIMESTAMP] == "1614265330"
+    assert asked.headers[SIGNATURE] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+@given(st.text(min_size=1), st.binary(min_size=24, max_size=64), st.integers(0, 2**33))
+def test_what_is_signed_is_what_the_convention_says(text: str, key: bytes, now: int) -> None:
+    """Id, time and the bytes that are sent, with dots between: computed here without the library."""
+    body = json.dumps({"text": text}, ensure_ascii=False).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("orchestration.outbox.alerts.time.time", lambda: now + 0.5)
+        asked = signed(["whsec_" + base64.b64encode(key).decode()], "a/b", body)
+    digest = hmac.new(key, f"a/b.{now}.".encode() + body, hashlib.sha256).digest()
+    assert asked.headers[TIMESTAMP] == str(now)
+    assert asked.headers[SIGNATURE] == f"v1,{base64.b64encode(digest).decode()}"
+    assert asked.body == body
+
+
+def test_a_receiver_verifies_an_alert_with_the_documented_lines_or_the_library(
     tmp_path: Path, portal: Misbehaving
 ) -> None:
     publish(tmp_path, DAY, alerts=[CAP, BURST])
@@ -88,6 +110,9 @@ def test_a_receiver_verifies_an_alert_with_the_documented_lines(
     for asked in portal.asked:
         assert verify(SECRET, asked.headers, asked.body)
         assert not verify(NEW_SECRET, asked.headers, asked.body)
+        assert Webhook(SECRET).verify(asked.body, asked.headers) == json.loads(asked.body)
+        with pytest.raises(WebhookVerificationError):
+            Webhook(NEW_SECRET).verify(asked.body, asked.headers)
         assert not verify(SECRET, asked.headers, asked.body + b" ")
         for name, value in (
             ("webhook-id", "x"),
@@ -132,6 +157,7 @@ def test_while_the_secret_is_changed_both_verify(tmp_path: Path, portal: Misbeha
     [asked] = portal.asked
     for secret in (SECRET, NEW_SECRET):
         assert is_genuine()(secret, asked.headers, asked.body)
+        Webhook(secret).verify(asked.body, asked.headers)
 
 
 def test_each_receiver_gets_every_alert_whatever_the_other_does(
@@ -143,13 +169,13 @@ def test_each_receiver_gets_every_alert_whatever_the_other_does(
     chat.behave = lambda key, turn: "act hang" if turn == 1 else 503
     report = night(both, timeout=0.2)
     assert sorted(portal.acted) == [a["alert_id"] for a in alerts]
-    assert report.counts[State.SENT] == 20
-    late = report.of(State.UNANSWERED, State.WAITS)
+    assert report.counts[SendState.SENT] == 20
+    late = report.of(SendState.UNANSWERED, SendState.WAITS)
     assert len(late) == 20
     assert {entry.receiver.partition("#")[0] for entry in late} == {f"127.0.0.1:{chat.port}"}
 
     chat.behave = lambda key, turn: 200
-    assert night(both).counts == {State.SENT: 20}
+    assert night(both).counts == {SendState.SENT: 20}
     assert len(portal.asked) == 20
     assert sorted(chat.acted) == sorted(portal.acted)
     assert night(both).entries == []
@@ -161,8 +187,8 @@ def test_every_attempt_of_an_alert_has_the_same_id_and_body(
 ) -> None:
     portal.behave = lambda key, turn: [500, "act drop", 422, 200][turn - 1]
     publish(tmp_path, DAY, alerts=[CAP])
-    assert night(subscribed(tmp_path, portal)).counts == {State.REFUSED: 1}
-    assert night(subscribed(tmp_path, portal)).counts == {State.SENT: 1}
+    assert night(subscribed(tmp_path, portal)).counts == {SendState.REFUSED: 1}
+    assert night(subscribed(tmp_path, portal)).counts == {SendState.SENT: 1}
     assert len(portal.asked) == 4
     assert len({(asked.headers["webhook-id"], asked.body) for asked in portal.asked}) == 1
     assert portal.acted == [f"a%2Eb/2026-01-05/hard_cap/{DAY}"]
@@ -173,9 +199,9 @@ def test_a_new_receiver_gets_no_history(
 ) -> None:
     old = alert("a", "pre_alert", "2026-01-20")
     publish(tmp_path, "2026-01-20", alerts=[old])
-    night(subscribed(tmp_path, portal, delivery_from=None))
+    night(subscribed(tmp_path, portal, outbox_from=None))
     publish(tmp_path, DAY, alerts=[old, BURST])
-    report = night(subscribed(tmp_path, portal, chat, delivery_from=None))
+    report = night(subscribed(tmp_path, portal, chat, outbox_from=None))
     assert report.too_old == 1
     assert portal.acted == [old["alert_id"], BURST["alert_id"]]
     assert chat.acted == [BURST["alert_id"]]
@@ -198,7 +224,7 @@ def test_no_log_list_or_receipt_has_an_address_or_the_secret(
 
 def test_without_a_receiver_nothing_is_listed(tmp_path: Path) -> None:
     publish(tmp_path, DAY, alerts=[CAP])
-    report = deliver_alerts(Settings(data_dir=tmp_path))
+    report = send_alerts(Settings(data_dir=tmp_path))
     assert (report.mode, report.entries) == (Mode.NO_RECEIVER, [])
     assert report.in_words() == "Alerts (no receiver is named): nothing to send"
 
@@ -206,7 +232,7 @@ def test_without_a_receiver_nothing_is_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"POLICY_DELIVERY": "on"}, "POLICY_API_URL names no usage API"),
+        ({"SEND_POLICY_ACTIONS": "on"}, "POLICY_API_URL names no usage API"),
         ({"POLICY_API_URL": "http://usage.example/"}, "only https is spoken"),
         ({"POLICY_API_URL": "https://u:hush@usage.example"}, "POLICY_API_TOKEN"),
         ({"POLICY_API_URL": "usage.example"}, "it needs a scheme and a host"),
