@@ -255,7 +255,7 @@ def _ledger(found: Results) -> Verdict:
         return _UNKNOWN
     customers = found["customers"]
     days = customers["ledger_days"]
-    step = customers["ledger"]["int_wallet_days"] / days
+    step = customers["ledger"]["int_grant_days"] / days
     said = (
         f"{step:.1f} CPU s to step the wallets by a day; {customers['groups']['ledger']:.1f} with "
         f"the cycle's charges and lines, a night that steps {days} days"

@@ -159,7 +159,7 @@ def test_a_failed_dbt_test_leaves_nothing_to_publish(world):
 
     tables = world.part("tables", "2026-01-13")
     assert tables.returncode == 1
-    assert "unique_together_stg_usage_events" in tables.stdout
+    assert "key_stg_usage_events" in tables.stdout
     publication = world.part("publication", "2026-01-13")
     assert publication.returncode == 1
     assert "The last billing did not finish" in publication.stdout

@@ -368,6 +368,15 @@ def test_a_warehouse_ahead_of_the_publication_is_not_explained(
         explain(copied, LATE_USAGE)
 
 
+def test_a_warehouse_of_another_release_is_not_explained(billed: Books, copied: Settings) -> None:
+    manifest = copied.published_dir / "current" / "manifest.json"
+    published = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(published | {"settings": published["settings"] | {"layout": 2}}))
+
+    with pytest.raises(NothingToExplain, match="built by another release"):
+        explain(copied, LATE_USAGE)
+
+
 @pytest.mark.parametrize(
     ("number", "places", "expected"),
     [("0.005", 2, "0.01"), ("-0.005", 2, "-0.01"), ("0.0049999", 2, "0"), ("2.5", 0, "3")],

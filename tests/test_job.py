@@ -65,14 +65,14 @@ def test_a_night_tests_the_days_that_it_rebuilt(at_once, tmp_path):
     def repeat_a_row_of(day: str) -> None:
         with duckdb.connect(str(copied.settings.warehouse_file)) as warehouse:
             warehouse.execute(
-                f"insert into int_usage_rated from int_usage_rated where usage_day = '{day}' limit 1"
+                f"insert into int_usage_rated from int_usage_rated where usage_date = '{day}' limit 1"
             )
 
     asked = ["test", "--select", "int_usage_rated"]
     repeat_a_row_of("2026-01-06")
     copied.dbt(asked)
     repeat_a_row_of("2026-01-09")
-    with pytest.raises(DbtFailed, match="unique_together_int_usage_rated"):
+    with pytest.raises(DbtFailed, match="key_int_usage_rated"):
         copied.dbt(asked)
 
 

@@ -71,7 +71,7 @@ def settings(tmp_path: Path) -> Settings:
         )
         warehouse.execute(
             "create table int_usage_costed as select 'acme' as customer_id, cycle_start, "
-            "cycle_start as usage_day, cycle_start as posting_date, 'c' as cluster, "
+            "cycle_start as usage_date, cycle_start as posting_date, 'c' as cluster, "
             "'H100' as accelerator, 'llama' as model_family, is_dedicated, "
             "60000000::hugeint as gpu_minutes_micro, 1200000::hugeint as busy_kwh_micro, "
             "300000::hugeint as energy_cost_micro from (values (date '2026-01-01', false), "

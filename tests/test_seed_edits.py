@@ -445,7 +445,7 @@ def books_of_gone(tmp_path):
         )
         warehouse.execute(
             "create table int_usage_rated as "
-            "select 'moved' as customer_id, date '2026-02-04' as usage_day"
+            "select 'moved' as customer_id, date '2026-02-04' as posting_date"
         )
     return found
 
@@ -505,7 +505,7 @@ def billed(books, tmp_path) -> Books:
     ):
         warehouse.execute(
             "create table int_usage_rated as "
-            "select 'acme' as customer_id, date '2026-02-03' as usage_day"
+            "select 'acme' as customer_id, date '2026-02-03' as posting_date"
         )
     made.land([FOURTH])
     return made

@@ -117,7 +117,7 @@ def test_what_the_tables_are_made_of_is_alike_too(both):
 
 def test_a_later_night_with_late_rows_is_billed_alike(both):
     duck, spark = both
-    earlier = f"select sum(event_count) from int_usage_hours where usage_day < '{LATER_NIGHT}'"
+    earlier = f"select sum(event_count) from int_usage_hours where usage_date < '{LATER_NIGHT}'"
     [(events,)] = duck.rows(earlier)
     for books in both:
         books.bill(LATER_NIGHT, LATER_NIGHT)

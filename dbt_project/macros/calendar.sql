@@ -13,6 +13,11 @@ cast(
 cast({{ cycle_start }} + interval 1 month as date)
 {%- endmacro %}
 
+{#- First day of a cycle on which a contract, which may end in it, runs no more. -#}
+{% macro active_until(contract) -%}
+least({{ contract }}.ends_on, {{ next_cycle_start(contract ~ '.cycle_start') }})
+{%- endmacro %}
+
 {#- Whole days from `earlier` to `later`, as an integer. -#}
 {% macro days_between(earlier, later) %}{{ return(adapter.dispatch('days_between')(earlier, later)) }}{% endmacro %}
 {% macro default__days_between(earlier, later) %}cast(datediff('day', {{ earlier }}, {{ later }}) as integer){% endmacro %}

@@ -15,8 +15,8 @@ coalesce({{ multiply_divide(total, units, 'nullif(' ~ whole ~ ', 0)') }}, 0)
 
 {#- The columns of a FOCUS charge, for a select; each branch of a union names those that it has. -#}
 {% macro focus_charge(
-    charge_id, kind, cycle_start, customer_id, posted_on, period_from, period_until, description,
-    sku=none, cluster=none, facility_id=none, accelerator=none, model_family=none, lot_id=none,
+    charge_id, kind, cycle_start, customer_id, posting_date, period_from, period_until, description,
+    sku=none, cluster=none, facility_id=none, accelerator=none, model_family=none, grant_id=none,
     credit_delta_micro=none, billed_cents='0', effective_pico='0', effective_credits_micro='cast(0 as bigint)',
     pricing_quantity_pico=none, pricing_unit=none, list_unit_price_femto=none, contracted_unit_price_femto=none,
     list_pico='0', contracted_pico='0', credits_per_unit_micro='cast(null as bigint)', consumed_micro=none,
@@ -28,7 +28,7 @@ coalesce({{ multiply_divide(total, units, 'nullif(' ~ whole ~ ', 0)') }}, 0)
         {{ kind }} as kind,
         {{ cycle_start }} as cycle_start,
         {{ customer_id }} as customer_id,
-        {{ posted_on }} as posted_on,
+        {{ posting_date }} as posting_date,
         {{ period_from }} as period_from,
         {{ period_until }} as period_until,
         {{ description }} as description,
@@ -37,7 +37,7 @@ coalesce({{ multiply_divide(total, units, 'nullif(' ~ whole ~ ', 0)') }}, 0)
         {{ facility_id or no_text }} as facility_id,
         {{ accelerator or no_text }} as accelerator,
         {{ model_family or no_text }} as model_family,
-        {{ lot_id or no_text }} as lot_id,
+        {{ grant_id or no_text }} as grant_id,
         {{ wide(credit_delta_micro or 'null') }} as credit_delta_micro,
         {{ wide(billed_cents) }} as billed_cents,
         {{ effective_pico }} as effective_pico,
@@ -65,7 +65,7 @@ end
 {#- Readable id of the charge for part `part` of a row of usage; `usage` is the row's alias, `part` a text. -#}
 {% macro usage_charge_id(usage, part) -%}
 {{ usage }}.customer_id || '/' || cast({{ usage }}.posting_date as varchar(10)) || '/usage/'
-|| cast({{ usage }}.usage_day as varchar(10)) || '/' || {{ usage_id_parts(usage) }} || '/' || {{ part }}
+|| cast({{ usage }}.usage_date as varchar(10)) || '/' || {{ usage_id_parts(usage) }} || '/' || {{ part }}
 {%- endmacro %}
 
 {#-
@@ -97,24 +97,30 @@ case when {{ text }} is not null then try_parse_json({{ text }}) is not null and
 {%- endmacro %}
 
 {#-
-    For the tests of the mart that look at one row at a time: the charges that this run worked out anew.
-    A charge is posted within its cycle, so no older rows need be read.
+    For the tests of the mart that look at one row at a time: the charges that this run worked out anew, and the
+    cycle of each, whose last day lies in the billing month. A charge is posted within its cycle, so no older
+    rows need be read.
 -#}
 {% macro rebuilt_charges() -%}
+{%- set cycle = cycle_start('cast(charges.BillingPeriodStart as date)', 'customers.billing_anchor_day') -%}
 (
-    select * from {{ ref('focus_cost_and_usage') }}
+    select
+        charges.*,
+        {{ cycle }} as cycle_start
+    from {{ ref('focus_cost_and_usage') }} as charges
+    inner join {{ ref('customers') }} as customers on charges.BillingAccountId = customers.customer_id
     where
-        x_PostedOn >= (select min(cycle_start) from {{ ref('int_focus_cycles') }})
-        and right(InvoiceId, 10) in (select cast(cycle_start as varchar(10)) from {{ ref('int_focus_cycles') }})
+        charges.x_PostedOn >= (select min(cycle_start) from {{ ref('int_focus_cycles') }})
+        and {{ cycle }} in (select cycle_start from {{ ref('int_focus_cycles') }})
 )
 {%- endmacro %}
 
 {#-
-    For the tests of the mart: the lots that moved in the cycles that this run worked out anew, as the mart
-    or the ledger has it, and the whole of each. A rollover is the rest of its old lot, so the two are one
+    For the tests of the mart: the grants that moved in the cycles that this run worked out anew, as the mart
+    or the ledger has it, and the whole of each. A rollover is the rest of its old grant, so the two are one
     whole, and are both named if either moved.
 -#}
-{% macro moved_lots() -%}
+{% macro moved_grants() -%}
 (
     with
 
@@ -129,7 +135,7 @@ case when {{ text }} is not null then try_parse_json({{ text }}) is not null and
 
     moved as (
 
-        select x_CreditLotId as lot_id
+        select x_CreditLotId as grant_id
         from {{ rebuilt_charges() }} as rebuilt
         where x_CreditLotId is not null
 
@@ -142,62 +148,66 @@ case when {{ text }} is not null then try_parse_json({{ text }}) is not null and
     )
 
     select
-        grant_id as lot_id,
+        grant_id,
         whole_id
     from named
     where whole_id in (
         select named.whole_id
         from moved
-        inner join named on moved.lot_id = named.grant_id
+        inner join named on moved.grant_id = named.grant_id
     )
 
     union all
 
-    {# Overage is a lot that no grant made. #}
+    {# Overage buys a grant that no wallet holds. #}
     select
-        lot_id,
-        lot_id
+        grant_id,
+        grant_id as whole_id
     from moved
-    where lot_id not in (select grant_id from named)
+    where grant_id not in (select grant_id from named)
 )
 {%- endmacro %}
 
 {#-
     For the tests of the mart: every charge of what is paid ahead (or, for overage, in arrears) and moved in
     the cycles that this run worked out anew, what that whole is, and how many of its units the charge buys
-    or uses. Of a lot that moved all charges, however old.
+    or uses. Of a grant that moved all charges, however old.
 -#}
 {% macro prepaid_charges() -%}
+{%- set columns = [
+    'x_ChargeId', 'x_CreditLotId', 'BillingAccountId', 'ChargeCategory', 'BilledCost', 'EffectiveCost',
+    'PricingCurrencyEffectiveCost', 'ContractedCost', 'ListCost'
+] | join(', ') -%}
 (
     select
-        charges.*,
-        'lot ' || lots.whole_id as whole_id,
-        case charges.ChargeCategory when 'Purchase' then 1 else -1 end * charges.x_CreditDelta as units
+        {{ columns }},
+        'grant ' || grants.whole_id as whole_id,
+        true as is_of_grant,
+        case ChargeCategory when 'Purchase' then 1 else -1 end * x_CreditDelta as units
     from {{ ref('focus_cost_and_usage') }} as charges
-    inner join {{ moved_lots() }} as lots on charges.x_CreditLotId = lots.lot_id
-    where charges.ChargeCategory in ('Purchase', 'Usage')
+    inner join {{ moved_grants() }} as grants on charges.x_CreditLotId = grants.grant_id
+    where ChargeCategory in ('Purchase', 'Usage')
 
     union all
 
     select
-        charges.*,
+        {{ columns }},
         case
-            when charges.PricingUnit = 'GPU-Days' then 'fee ' || charges.InvoiceId || ' ' || charges.ResourceId
-            when charges.ChargeCategory = 'Purchase' then 'use ' || charges.x_ChargeId
-            else 'use ' || substring(charges.x_ChargeId, 1, length(charges.x_ChargeId) - length('/use'))
+            when PricingUnit = 'GPU-Days' then 'fee ' || InvoiceId || ' ' || ResourceId
+            {# The use of what is used up as it is bought is called like its purchase. #}
+            when ChargeCategory = 'Purchase' then x_ChargeId || '/use'
+            else x_ChargeId
         end as whole_id,
-        case charges.PricingUnit when 'GPU-Days' then cast(charges.PricingQuantity as decimal(38, 6)) else 1 end as units
+        false as is_of_grant,
+        case PricingUnit when 'GPU-Days' then cast(PricingQuantity as decimal(38, 6)) else 1 end as units
     from {{ rebuilt_charges() }} as charges
     where
-        charges.x_CreditLotId is null
+        x_CreditLotId is null
         and (
-            charges.ChargeCategory = 'Purchase'
+            ChargeCategory = 'Purchase'
             or (
-                charges.ChargeCategory = 'Usage'
-                and (
-                    charges.PricingUnit = 'GPU-Days'
-                    or (charges.ChargeFrequency = 'One-Time' and charges.PricingCurrency <> 'GPC')
-                )
+                ChargeCategory = 'Usage'
+                and (PricingUnit = 'GPU-Days' or (ChargeFrequency = 'One-Time' and PricingCurrency <> 'GPC'))
             )
         )
 )

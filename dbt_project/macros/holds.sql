@@ -15,6 +15,22 @@
 ({{ day }} >= {{ row }}.starts_on and ({{ row }}.next_starts_on is null or {{ day }} < {{ row }}.next_starts_on))
 {%- endmacro %}
 
+{#-
+    ... a day on which a subscription is charged: its first, and the first of every cycle of the books that it
+    runs in. `settings`, joined, says when the books open.
+-#}
+{% macro is_charged_on(subscription, day) -%}
+{%- set anchor_day = subscription ~ '.billing_anchor_day' -%}
+{{ runs_on(subscription, day) }}
+and ({{ day }} = {{ subscription }}.starts_on or {{ day }} = {{ cycle_start(day, anchor_day) }})
+and {{ is_in_the_books(day, anchor_day) }}
+{%- endmacro %}
+
+{#- ... the books, by the cycle of the day: they open with a whole one. `settings`, joined, says when. -#}
+{% macro is_in_the_books(day, anchor_day) -%}
+{{ cycle_start(day, anchor_day) }} >= {{ cycle_start('settings.books_open_on', anchor_day) }}
+{%- endmacro %}
+
 {#- ... a tier, called `tiers`, of the price of a charge of an article. -#}
 {% macro tiers_on(sku, charge, day) -%}
 {{ sku }} = tiers.sku and tiers.charge = '{{ charge }}' and {{ holds_on('tiers', day) }}

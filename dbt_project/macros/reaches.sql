@@ -6,10 +6,9 @@
 {% macro reaches(threshold) -%}
 coalesce(
     case
-        when planned.burned_in_cycle + planned.balance > 0
-            then cast(planned.burned_in_cycle as decimal(38, 12))
-                >= cast((planned.burned_in_cycle + planned.balance) as decimal(28, 6)) * {{ threshold }}
-        else planned.depletion >= {{ threshold }}
+        when burned_in_cycle_micro + balance_micro > 0
+            then {{ wide('burned_in_cycle_micro') }} * 1000000 >= (burned_in_cycle_micro + balance_micro) * {{ threshold }}
+        else depletion_micro >= {{ threshold }}
     end, false
 )
 {%- endmacro %}

@@ -74,6 +74,13 @@
     {{- listed | join(', ') if listed else "date '1970-01-01'" -}}
 {%- endmacro %}
 
+{#- One row per day that the ledger steps through again, as column `day`. -#}
+{% macro ledger_days() -%}
+{{ day_spine(
+    '(select ledger_from from ' ~ ref('stg_run_settings') ~ ')', '(select last_day from ' ~ ref('stg_run_settings') ~ ')'
+) }}
+{%- endmacro %}
+
 {#- The partition column of a model, for engines that keep partitions as folders. -#}
 {% macro partitioned_by(column) %}{{ return([column] if target.type == 'spark' else none) }}{% endmacro %}
 

@@ -31,8 +31,8 @@ from orchestration.settings import Settings
 from orchestration.store.durable import copy, put_text
 from orchestration.store.tables import put_table
 
-# Counted up when a table of the warehouse means, holds or is called something else than before.
-_LAYOUT = 2
+LAYOUT = 3
+"""Counted up when a table of the warehouse means, holds or is called something else than before."""
 
 # The longest billing cycle: no cycle that contains a day ends later than this many days after it.
 _LONGEST_CYCLE = 31
@@ -371,7 +371,7 @@ def _basis(settings: Settings, books_open_on: date) -> dict[str, Any]:
     """The settings that every number of the books rests on: another value means other books."""
     return {
         # How the warehouse is laid out: one of another layout is built anew from the landing.
-        "layout": _LAYOUT,
+        "layout": LAYOUT,
         "books_open_on": books_open_on.isoformat(),
         "days_until_close": settings.days_until_close,
         "normal_utilization": str(settings.normal_utilization),

@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from orchestration.books.plan import BilledState
+from orchestration.books.plan import LAYOUT, BilledState
 from orchestration.books.warehouse import WriterBusy, read_warehouse, writer_lock
 from orchestration.errors import PlainError
 from orchestration.explain.exact import Row, shown
@@ -127,7 +127,8 @@ def open_books(settings: Settings) -> Iterator[ExplainedBooks]:
     """Open the books, if they are those that are published.
 
     Raises:
-        NothingToExplain: nothing is published, or a run is writing the warehouse.
+        NothingToExplain: nothing is published, a run is writing the warehouse, or it is another
+            release's.
     """
     current = (settings.published_dir / "current").resolve()
     try:
@@ -148,6 +149,11 @@ def open_books(settings: Settings) -> Iterator[ExplainedBooks]:
             raise NothingToExplain(
                 "The warehouse is not the one that was published: a billing since then did not "
                 "finish, or did not publish. Bill again, then explain"
+            )
+        if manifest["settings"].get("layout") != LAYOUT:
+            raise NothingToExplain(
+                "The warehouse was built by another release, with other tables. Bill again, then "
+                "explain"
             )
         # ATTACH takes no parameter; the path is a setting, not what was asked for.
         path = str(current / "marts.duckdb").replace("'", "''")

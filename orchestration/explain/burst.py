@@ -21,7 +21,7 @@ def burst_surcharge(trace: Trace) -> list[Row]:
         "select * from int_burst_hours where customer_id = $customer and cycle_start = $cycle "
         "and is_adjustment = $is_adjustment and pack_sku = $sku "
         "and surcharge_unit_price_pico = cast($unit_price as hugeint) and burst_nano > 0 "
-        "order by posting_date, usage_day, hour_of_day",
+        "order by posting_date, usage_date, hour_of_day",
         sku=line["sku"],
         unit_price=str(int(line["unit_price"] * 10**12)),
     )
@@ -65,7 +65,7 @@ def _work_out(
     prices: dict[tuple[str, Fraction, Fraction], date] = {}
     table, checks = [], []
     for hour in hours:
-        day, number = hour["usage_day"], hour["hour_of_day"]
+        day, number = hour["usage_date"], hour["hour_of_day"]
         whole = _hour(trace, hour)
         plan = _plan_on(trace, day)
         window = _window(trace, day, number)
@@ -93,7 +93,7 @@ def _usage(trace: Trace, hours: Iterable[Row], dates: Sequence[date]) -> list[Ro
     follow_days(
         trace, dates, "A surcharge is money, no transfer of its own; the credits were moved by"
     )
-    pairs = {(hour["usage_day"], hour["posting_date"]) for hour in hours}
+    pairs = {(hour["usage_date"], hour["posting_date"]) for hour in hours}
     rows = [
         row
         for row in posted_on(trace, dates)
@@ -102,9 +102,9 @@ def _usage(trace: Trace, hours: Iterable[Row], dates: Sequence[date]) -> list[Ro
     print_usage(trace, "All usage of the days with burst hours", rows)
     by_hours = trace.one(
         "select coalesce(sum(gpu_minutes_nano), 0) as minutes_nano from int_usage_hours "
-        "where customer_id = $customer and not is_dedicated and (usage_day, posting_date) in "
-        "(select (unnest($usage_days::date[]), unnest($posting_dates::date[])))",
-        usage_days=[pair[0] for pair in sorted(pairs)],
+        "where customer_id = $customer and not is_dedicated and (usage_date, posting_date) in "
+        "(select (unnest($usage_dates::date[]), unnest($posting_dates::date[])))",
+        usage_dates=[pair[0] for pair in sorted(pairs)],
         posting_dates=[pair[1] for pair in sorted(pairs)],
     )
     trace.page.equals(
@@ -122,9 +122,9 @@ def _hour(trace: Trace, hour: Row) -> Row:
         "select coalesce(sum(gpu_minutes_nano), 0) as minutes_nano, "
         "coalesce(sum(cast(gpu_minutes_nano as hugeint) * credit_rate_micro), 0) "
         "as credits_femto from int_usage_hours where customer_id = $customer "
-        "and usage_day = $usage_day and posting_date = $posting_date "
+        "and usage_date = $usage_date and posting_date = $posting_date "
         "and hour_of_day = $hour and not is_dedicated",
-        usage_day=hour["usage_day"],
+        usage_date=hour["usage_date"],
         posting_date=hour["posting_date"],
         hour=hour["hour_of_day"],
     )[0]

@@ -52,8 +52,8 @@ def follow_grants(
         moved_sum = sum_of(moved, "credits")
         page.equals(f"sum of {kind}", moved_sum, "the line's quantity", trace.line["quantity"])
     closing = trace.rows(
-        "select closing_micro from int_wallet_days where customer_id = $customer "
-        "and posted_on = $day and list_contains($grant_ids::varchar[], grant_id)",
+        "select closing_micro from int_grant_days where customer_id = $customer "
+        "and posting_date = $day and list_contains($grant_ids::varchar[], grant_id)",
         day=trace.books.last_day,
         grant_ids=list(values),
     )

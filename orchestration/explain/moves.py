@@ -20,8 +20,8 @@ def rollover(trace: Trace) -> list[Row]:
     rolled: dict[str, Fraction] = {}
     for transfer in moved:
         wallets = trace.rows(
-            "select * from int_wallet_days where customer_id = $customer "
-            "and posted_on = $day and source = 'plan' and granted_on >= $cycle",
+            "select * from int_grant_days where customer_id = $customer "
+            "and posting_date = $day and source = 'plan' and granted_on >= $cycle",
             day=transfer["posted_on"],
         )
         granted, burned = sum_of(wallets, "credits"), sum_of(wallets, "burned_in_cycle")
@@ -104,6 +104,10 @@ def adjustment(trace: Trace) -> list[Row]:
     if not noted["credits"]:
         page.say("  Money only: no credits move, and no usage stands behind it.")
         return []
-    grant_id = f"{trace.customer}/adjustment/{noted['posted_on']}/{trace.id_part}"
+    grant = trace.needed(
+        "grant of the adjustment",
+        "select grant_id from published.credit_grants where customer_id = $customer "
+        "and source = 'adjustment' and origin_id = $key",
+    )
     page.say("  The same adjustment also grants credits, worth 0.")
-    return follow_grants(trace, {grant_id: ZERO}, noted["credits"], heading=False)
+    return follow_grants(trace, {grant["grant_id"]: ZERO}, noted["credits"], heading=False)

@@ -15,11 +15,11 @@ def overage(trace: Trace) -> list[Row]:
     page, line = trace.page, trace.line
     days = trace.rows(
         "select * from int_overage_days where customer_id = $customer "
-        "and cycle_start = $cycle and sku = $key order by posted_on"
+        "and cycle_start = $cycle and sku = $key order by posting_date"
     )
     if not days:
         raise Gone("the books hold no overage for it any more")
-    dates = [day["posted_on"] for day in days]
+    dates = [day["posting_date"] for day in days]
     transfers = transferred(trace, dates, ["overage"])
     posted = posted_on(trace, dates)
     rows = [row for row in posted if row["is_adjustment"] == line["is_adjustment"]]

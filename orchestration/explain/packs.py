@@ -40,15 +40,15 @@ def auto_purchase(trace: Trace) -> list[Row]:
     page = trace.page
     bought = trace.needed(
         "purchase",
-        "select * from int_wallet_days "
+        "select * from int_grant_days "
         "where customer_id = $customer and cycle_start = $cycle and grant_id = $key "
-        "and source = 'auto_purchase' and granted_on = posted_on",
+        "and source = 'auto_purchase' and granted_on = posting_date",
     )
     day = bought["granted_on"]
     wallets = trace.rows(
         "select grant_id, granted_on, origin_id, packs, opening_micro, granted_micro, "
-        "burned_micro, burned_in_cycle_micro from int_wallet_days "
-        "where customer_id = $customer and posted_on = $day",
+        "burned_micro, burned_in_cycle_micro from int_grant_days "
+        "where customer_id = $customer and posting_date = $day",
         day=day,
     )
     others = [wallet for wallet in wallets if wallet["grant_id"] != trace.key]

@@ -24,7 +24,7 @@ def rows_of(trace: Trace, condition: str, **parameters: Any) -> list[Row]:
         "select daily.*, earned.plan_sku, earned.burned_micro, earned.overage_micro, "
         "earned.amortized_cost_micro from published.usage_daily as daily "
         "left join int_usage_earned as earned "
-        "on daily.customer_id = earned.customer_id and daily.usage_date = earned.usage_day "
+        "on daily.customer_id = earned.customer_id and daily.usage_date = earned.usage_date "
         "and daily.posting_date = earned.posting_date and daily.cluster = earned.cluster "
         "and daily.accelerator = earned.accelerator "
         "and daily.model_family = earned.model_family and earned.event_count > 0 "

@@ -21,14 +21,12 @@ class Trace:
         self.events_shown = events_shown
         self.customer: str = line["customer_id"]
         self.cycle: date = line["cycle_start"]
-        key = line["invoice_line_id"].removeprefix(f"{line['invoice_id']}/{line['line_type']}/")
-        self.id_part: str = key.removesuffix("/adjustment") if line["is_adjustment"] else key
-        # Separators are escaped in ids (macros/ids.sql), but not in a grant's, which is an id itself.
-        self.key: str = (
-            self.id_part
-            if line["line_type"] == "auto_purchase"
-            else self.id_part.replace("%2F", "/").replace("%25", "%")
+        origin = books.one(
+            "select origin_id from int_invoice_lines where invoice_line_id = $line_id",
+            line_id=line["invoice_line_id"],
         )
+        # What the line is from: subscription, order, adjustment or grant, else its article.
+        self.key: str = (origin and origin["origin_id"]) or line["sku"]
         self.known = {
             **line,
             "customer": self.customer,

@@ -87,8 +87,8 @@ _ARCHIVED = "read_parquet($archived, hive_partitioning = false)"
 _FINAL = {
     "final_energy": (
         FINAL_ENERGY,
-        "select customer_id, cycle_start, usage_day, posting_date, cluster, accelerator, "
-        "model_family, "
+        "select customer_id, cycle_start, usage_date as usage_day, posting_date, cluster, "
+        "accelerator, model_family, "
         + ", ".join(
             f"cast({name}_micro as decimal(32, 0)) * 0.000001 as {name}"
             for name in ("gpu_minutes", "busy_kwh", "energy_cost")

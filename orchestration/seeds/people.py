@@ -21,7 +21,7 @@ _FILE = "contracts/customers.csv"
 _KEPT = {
     "grants of credits": ("credit_ledger", "case when kind = 'grant' then 1 end", "posted_on"),
     "invoices": ("invoice_lines", "distinct invoice_id", "cycle_start"),
-    "days of usage": ("int_usage_rated", "distinct usage_day", "usage_day"),
+    "days of usage": ("int_usage_rated", "distinct posting_date", "posting_date"),
 }
 
 

@@ -180,7 +180,7 @@ def waiting(settings: Settings) -> pa.Table:
             "cast(sum(event_count) as bigint) as rows, "
             "cast(sum(event_minutes_micro) * 0.000001 as decimal(38, 6)) as gpu_minutes "
             "from int_delivered_hours join int_kinds_of_use "
-            "using (customer_id, usage_day, delivery_day, cluster, gpu_type, model_family) "
+            "using (customer_id, usage_date, delivery_day, cluster, gpu_type, model_family) "
             "where reason is not null group by all order by all"
         ).to_arrow_table()
 

@@ -9,18 +9,9 @@ charge_days as (
         subscriptions.*,
         {{ cycle_start('days.day', 'subscriptions.billing_anchor_day') }} as cycle_start
     from {{ ref('stg_run_settings') }} as settings
-    cross join {{ day_spine(
-        '(select ledger_from from ' ~ ref('stg_run_settings') ~ ')', '(select last_day from ' ~ ref('stg_run_settings') ~ ')'
-    ) }} as days
+    cross join {{ ledger_days() }} as days
     inner join {{ ref('stg_dedicated_subscriptions') }} as subscriptions
-        on
-            {{ runs_on('subscriptions', 'days.day') }}
-            and (
-                days.day = subscriptions.starts_on
-                or days.day = {{ cycle_start('days.day', 'subscriptions.billing_anchor_day') }}
-            )
-            and {{ cycle_start('days.day', 'subscriptions.billing_anchor_day') }}
-            >= {{ cycle_start('settings.books_open_on', 'subscriptions.billing_anchor_day') }}
+        on {{ is_charged_on('subscriptions', 'days.day') }}
 
 ),
 
@@ -67,7 +58,7 @@ dated as (
         counted.*,
         {{ wide('coalesce(priced.price_atto, 0)') }} as price_atto,
         {{ days_between('counted.cycle_start', 'counted.cycle_end') }} as cycle_days,
-        least(coalesce(counted.ends_on, counted.cycle_end), counted.cycle_end) as active_until
+        {{ active_until('counted') }} as active_until
     from counted
     left join priced
         on counted.subscription_id = priced.subscription_id and counted.granted_on = priced.granted_on

@@ -8,7 +8,7 @@ ordered as (
         orders.order_id,
         orders.customer_id,
         orders.sku,
-        packs.kind,
+        case packs.kind when 'burst' then 'burst_pack' else packs.kind end as source,
         orders.quantity,
         orders.ordered_at,
         cast(orders.ordered_at as date) as granted_on,
@@ -24,8 +24,7 @@ ordered as (
             and {{ holds_on('packs', 'cast(orders.ordered_at as date)') }}
     where
         cast(orders.ordered_at as date) between settings.ledger_from and settings.last_day
-        and {{ cycle_start('cast(orders.ordered_at as date)', 'customers.billing_anchor_day') }}
-        >= {{ cycle_start('settings.books_open_on', 'customers.billing_anchor_day') }}
+        and {{ is_in_the_books('cast(orders.ordered_at as date)', 'customers.billing_anchor_day') }}
 
 ),
 
@@ -42,12 +41,11 @@ priced as (
 )
 
 select
-    ordered.customer_id || '/' || case when ordered.kind = 'burst' then 'burst_pack' else ordered.kind end
-    || '/' || cast(ordered.granted_on as varchar(10)) || '/' || {{ id_part('ordered.order_id') }} as grant_id,
+    {{ grant_id('ordered.customer_id', 'ordered.source', 'ordered.granted_on', id_part('ordered.order_id')) }} as grant_id,
     ordered.order_id,
     ordered.customer_id,
     ordered.sku,
-    case when ordered.kind = 'burst' then 'burst_pack' else ordered.kind end as source,
+    ordered.source,
     cast(ordered.quantity as int) as quantity,
     ordered.ordered_at,
     ordered.granted_on,

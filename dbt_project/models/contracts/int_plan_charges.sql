@@ -18,18 +18,9 @@ grant_days as (
         subscriptions.ends_on,
         {{ cycle_start('days.day', 'subscriptions.billing_anchor_day') }} as cycle_start
     from {{ ref('stg_run_settings') }} as settings
-    cross join {{ day_spine(
-        '(select ledger_from from ' ~ ref('stg_run_settings') ~ ')', '(select last_day from ' ~ ref('stg_run_settings') ~ ')'
-    ) }} as days
+    cross join {{ ledger_days() }} as days
     inner join {{ ref('stg_plan_subscriptions') }} as subscriptions
-        on
-            {{ runs_on('subscriptions', 'days.day') }}
-            and (
-                days.day = subscriptions.starts_on
-                or days.day = {{ cycle_start('days.day', 'subscriptions.billing_anchor_day') }}
-            )
-            and {{ cycle_start('days.day', 'subscriptions.billing_anchor_day') }}
-            >= {{ cycle_start('settings.books_open_on', 'subscriptions.billing_anchor_day') }}
+        on {{ is_charged_on('subscriptions', 'days.day') }}
 
 ),
 
@@ -39,11 +30,7 @@ active as (
         grant_days.*,
         {{ next_cycle_start('grant_days.cycle_start') }} as cycle_end,
         {{ days_between('grant_days.cycle_start', next_cycle_start('grant_days.cycle_start')) }} as cycle_days,
-        {{ days_between(
-            'grant_days.granted_on',
-            'least(coalesce(grant_days.ends_on, ' ~ next_cycle_start('grant_days.cycle_start') ~ '), '
-            ~ next_cycle_start('grant_days.cycle_start') ~ ')'
-        ) }} as active_days,
+        {{ days_between('grant_days.granted_on', active_until('grant_days')) }} as active_days,
         {{ wide(to_micro('plans.included_credits')) }} * grant_days.quantity as full_credits_micro,
         {{ to_micro('plans.rollover_min_utilization') }} as rollover_min_micro,
         {{ to_micro('plans.rollover_rate') }} as rollover_rate_micro
@@ -99,7 +86,7 @@ priced as (
 )
 
 select
-    customer_id || '/plan/' || cast(granted_on as varchar(10)) || '/' || {{ id_part('subscription_id') }} as grant_id,
+    {{ grant_id('customer_id', "'plan'", 'granted_on', id_part('subscription_id')) }} as grant_id,
     customer_id,
     subscription_id,
     sku,

@@ -26,13 +26,11 @@ days as (
 
     {# Late usage of a rebuilt day is booked on other days. #}
     select posting_date as day from {{ ref('int_usage_rated') }}
-    where usage_day in ({{ touched_days() }})
+    where usage_date in ({{ touched_days() }})
 
     union all
 
-    select day from {{ day_spine(
-        '(select ledger_from from ' ~ ref('stg_run_settings') ~ ')', '(select last_day from ' ~ ref('stg_run_settings') ~ ')'
-    ) }} as ledger_days
+    select day from {{ ledger_days() }} as ledger_days
 
     union all
 

@@ -41,26 +41,26 @@ price_missing as (
     union all
 
     select
-        bursts.customer_id || ' ' || contracts.sku || ' base ' || cast(bursts.usage_day as varchar(10)) as scope,
+        bursts.customer_id || ' ' || contracts.sku || ' base ' || cast(bursts.usage_date as varchar(10)) as scope,
         0 as expected,
         count(*) as actual
     from {{ ref('int_burst_hours') }} as bursts
     inner join {{ ref('stg_plan_subscriptions') }} as contracts
         on
             bursts.customer_id = contracts.customer_id
-            and {{ runs_on('contracts', 'bursts.usage_day') }}
+            and {{ runs_on('contracts', 'bursts.usage_date') }}
     inner join {{ ref('plans') }} as plans
         on
             contracts.sku = plans.sku
-            and {{ holds_on('plans', 'bursts.usage_day') }}
+            and {{ holds_on('plans', 'bursts.usage_date') }}
     left join {{ ref('stg_price_tiers') }} as tiers
-        on {{ tiers_on('contracts.sku', 'base', 'bursts.usage_day') }}
+        on {{ tiers_on('contracts.sku', 'base', 'bursts.usage_date') }}
     where
         bursts.burst_nano > 0
         and plans.included_credits > 0
         and tiers.sku is null
-        and bursts.usage_day in ({{ touched_days() }})
-    group by bursts.customer_id, contracts.sku, bursts.usage_day
+        and bursts.usage_date in ({{ touched_days() }})
+    group by bursts.customer_id, contracts.sku, bursts.usage_date
 
 ),
 
@@ -174,7 +174,7 @@ price_is_zero as (
         credit_rate_micro = 0
         and gpu_minutes_nano <> 0
         and not is_dedicated
-        and usage_day in ({{ touched_days() }})
+        and usage_date in ({{ touched_days() }})
     group by accelerator, model_family
 
 ),

@@ -17,12 +17,12 @@ cost_booked as (
     from {{ ref('gpu_minute_costs') }} as costs
     left join (
         select
-            usage_day,
+            usage_date,
             {{ from_micro('sum(amortized_cost_micro)') }} as cost
         from {{ ref('int_usage_costed') }}
         where has_pool
-        group by usage_day
-    ) as allocated on costs.cost_date = allocated.usage_day
+        group by usage_date
+    ) as allocated on costs.cost_date = allocated.usage_date
     where costs.cost_date in ({{ touched_days() }})
     group by costs.cost_date
 
@@ -35,7 +35,7 @@ no_pool_minutes as (
         0 as expected,
         {{ from_micro('coalesce(sum(gpu_minutes_micro), 0)') }} as actual
     from {{ ref('int_usage_costed') }}
-    where not has_pool and usage_day in ({{ touched_days() }})
+    where not has_pool and usage_date in ({{ touched_days() }})
 
 ),
 

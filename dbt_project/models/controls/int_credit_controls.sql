@@ -32,9 +32,9 @@ wallet_never_negative as (
         'since ' || cast(max(settings.ledger_from) as varchar(10)) as scope,
         0 as expected,
         sum(case when wallets.closing_micro < 0 or wallets.opening_micro < 0 then 1 else 0 end) as actual
-    from {{ ref('int_wallet_days') }} as wallets
+    from {{ ref('int_grant_days') }} as wallets
     cross join settings
-    where wallets.posted_on >= settings.ledger_from
+    where wallets.posting_date >= settings.ledger_from
     having count(*) > 0
 
 ),
@@ -69,8 +69,8 @@ transfer_flow as (
 
     select
         posted_on,
-        sum(case when credit_account like 'wallet:%' then credits else 0 end)
-        - sum(case when debit_account like 'wallet:%' then credits else 0 end) as net_credits
+        sum(case when credit_account = {{ wallet_account() }} then credits else 0 end)
+        - sum(case when debit_account = {{ wallet_account() }} then credits else 0 end) as net_credits
     from ledger
     group by posted_on
 
@@ -116,12 +116,13 @@ grants_issued as (
     cross join settings
     left join (
         select
-            case when kind = 'refund' then 'refund' else split_part(debit_account, ':', 2) end as source,
+            case kind when 'grant' then debit_account else kind end as issuer,
             sum(credits) as credits
         from ledger
         where kind in ('grant', 'refund')
-        group by case when kind = 'refund' then 'refund' else split_part(debit_account, ':', 2) end
-    ) as issued on grants.source = issued.source
+        group by case kind when 'grant' then debit_account else kind end
+    ) as issued
+        on case grants.source when 'refund' then 'refund' else {{ issuing_account('grants.source') }} end = issued.issuer
     where grants.granted_on >= settings.ledger_from
     group by grants.source
 
@@ -141,7 +142,7 @@ deferred_revenue as (
         select
             posted_on,
             sum(case
-                when kind = 'refund' or (kind = 'grant' and debit_account <> 'issued:rollover') then value
+                when kind = 'refund' or (kind = 'grant' and debit_account <> {{ issuing_account("'rollover'") }}) then value
                 when kind in ('burn', 'expiry') then -value
                 else 0
             end) as value

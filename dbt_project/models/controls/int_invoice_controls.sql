@@ -28,14 +28,15 @@ invoice_total as (
 final_invoice_changes as (
 
     select
-        coalesce(archived.invoice_id, recomputed.invoice_id) as invoice_id,
-        sum(coalesce(archived.amount, 0)) as closed_amount,
+        coalesce(archived.customer_id, recomputed.customer_id) as customer_id,
+        coalesce(archived.cycle_start, recomputed.cycle_start) as cycle_start,
+        sum({{ cents('coalesce(archived.amount_cents, 0)') }}) as closed_amount,
         sum({{ cents('coalesce(recomputed.amount_cents, 0)') }}) as recomputed_amount,
         sum(case
             when
-                archived.quantity is distinct from {{ from_micro('recomputed.quantity_micro') }}
-                or archived.unit_price is distinct from {{ from_pico('recomputed.unit_price_pico') }}
-                or archived.amount is distinct from {{ cents('recomputed.amount_cents') }}
+                archived.quantity_micro is distinct from recomputed.quantity_micro
+                or archived.unit_price_pico is distinct from recomputed.unit_price_pico
+                or archived.amount_cents is distinct from recomputed.amount_cents
                 then 1
             else 0
         end) as changed_lines
@@ -44,18 +45,25 @@ final_invoice_changes as (
         where cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
     ) as archived
     full outer join (
-        select * from {{ ref('int_invoice_lines') }}
-        where invoice_id in (select invoice_id from {{ ref('stg_final_invoice_lines') }})
+        select lines.*
+        from {{ ref('int_recomputed_lines') }} as lines
+        inner join (select distinct
+            customer_id,
+            cycle_start
+        from {{ ref('stg_final_invoice_lines') }}) as final_invoices
+            on lines.customer_id = final_invoices.customer_id and lines.cycle_start = final_invoices.cycle_start
     ) as recomputed
         on archived.invoice_line_id = recomputed.invoice_line_id
-    group by coalesce(archived.invoice_id, recomputed.invoice_id)
+    group by
+        coalesce(archived.customer_id, recomputed.customer_id),
+        coalesce(archived.cycle_start, recomputed.cycle_start)
 
 ),
 
 settled_invoices as (
 
     select
-        changes.invoice_id,
+        {{ invoice_id('changes') }} as invoice_id,
         changes.closed_amount,
         changes.recomputed_amount,
         changes.changed_lines,
@@ -64,9 +72,10 @@ settled_invoices as (
     from final_invoice_changes as changes
     left join {{ ref('adjustments') }} as adjustments
         on
-            instr(adjustments.reason, changes.invoice_id) > 0
-            and adjustments.customer_id || '/' || right(changes.invoice_id, 10) = changes.invoice_id
-    group by changes.invoice_id, changes.closed_amount, changes.recomputed_amount, changes.changed_lines
+            adjustments.customer_id = changes.customer_id
+            and instr(adjustments.reason, {{ invoice_id('changes') }}) > 0
+    group by
+        changes.customer_id, changes.cycle_start, changes.closed_amount, changes.recomputed_amount, changes.changed_lines
 
 ),
 

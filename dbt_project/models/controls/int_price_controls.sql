@@ -25,12 +25,12 @@ followed_markets as (
     union all
 
     select distinct
-        {{ iso_week_start('usage_day') }} as used_week,
+        {{ iso_week_start('usage_date') }} as used_week,
         accelerator,
         'market_median' as price_kind,
         cast(null as varchar(10)) as provider
     from {{ ref('int_usage_costed') }}
-    where not has_pool and usage_day in ({{ touched_days() }})
+    where not has_pool and usage_date in ({{ touched_days() }})
 
 ),
 
@@ -158,7 +158,7 @@ sites_at_work as (
 
     select
         clusters.facility_id,
-        days.usage_day
+        days.usage_day as usage_date
     from {{ ref('pools') }} as pools
     cross join {{ landed('run_days') }} as days
     cross join settings
@@ -171,10 +171,10 @@ sites_at_work as (
 
     select
         clusters.facility_id,
-        hours.usage_day
+        hours.usage_date
     from {{ ref('int_usage_hours') }} as hours
     inner join {{ ref('clusters') }} as clusters on hours.cluster = clusters.cluster
-    where hours.modelled_minutes_nano <> 0 and hours.usage_day in ({{ touched_days() }})
+    where hours.modelled_minutes_nano <> 0 and hours.usage_date in ({{ touched_days() }})
 
 ),
 
@@ -182,12 +182,12 @@ energy_price_unknown as (
 
     select
         hours.facility_id || ' ' || facilities.zone || ' ' || min(
-            cast(hours.usage_day as varchar(10)) || ' ' || lpad(cast(hours.hour_of_day as varchar(2)), 2, '0') || ':00'
+            cast(hours.usage_date as varchar(10)) || ' ' || lpad(cast(hours.hour_of_day as varchar(2)), 2, '0') || ':00'
         ) as scope,
         0 as expected,
         count(*) as actual
     from {{ ref('int_energy_hours') }} as hours
-    inner join sites_at_work on hours.facility_id = sites_at_work.facility_id and hours.usage_day = sites_at_work.usage_day
+    inner join sites_at_work on hours.facility_id = sites_at_work.facility_id and hours.usage_date = sites_at_work.usage_date
     inner join {{ ref('facilities') }} as facilities on hours.facility_id = facilities.facility_id
     where hours.is_price_missing
     group by hours.facility_id, facilities.zone

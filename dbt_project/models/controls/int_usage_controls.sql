@@ -24,7 +24,7 @@ run_deliveries as (
 delivered_kinds as (
 
     select
-        hours.usage_day,
+        hours.usage_date,
         hours.delivery_day,
         hours.event_count,
         hours.event_minutes_micro,
@@ -33,7 +33,7 @@ delivered_kinds as (
     inner join {{ ref('int_kinds_of_use') }} as kinds
         on
             hours.customer_id = kinds.customer_id
-            and hours.usage_day = kinds.usage_day
+            and hours.usage_date = kinds.usage_date
             and hours.delivery_day = kinds.delivery_day
             and hours.cluster = kinds.cluster
             and hours.gpu_type = kinds.gpu_type
@@ -129,21 +129,21 @@ curable_share as (
 event_minutes as (
 
     select
-        usage_day,
+        usage_date,
         gpu_minutes_micro as minutes_micro
     from {{ ref('stg_usage_events') }}
 
     union all
 
     select
-        usage_day,
+        usage_date,
         -gpu_minutes_micro as minutes_micro
     from {{ ref('int_repeated_events') }}
 
     union all
 
     select
-        usage_day,
+        usage_date,
         -event_minutes_micro as minutes_micro
     from delivered_kinds
     where reason is not null
@@ -153,58 +153,58 @@ event_minutes as (
 accepted_minutes as (
 
     select
-        usage_day,
+        usage_date,
         sum(minutes_micro) as minutes_micro
     from event_minutes
     where
-        usage_day in (
-            select usage_day from delivered_kinds
+        usage_date in (
+            select usage_date from delivered_kinds
             where reason is null
         )
-    group by usage_day
+    group by usage_date
 
 ),
 
 rated_usage as (
 
     select
-        usage_day,
+        usage_date,
         sum(gpu_minutes_micro) as minutes_micro,
         sum(amortized_cost_micro) as amortized_cost_micro
     from {{ ref('int_usage_costed') }}
-    where usage_day in ({{ touched_days() }})
-    group by usage_day
+    where usage_date in ({{ touched_days() }})
+    group by usage_date
 
 ),
 
 rated_minutes as (
 
     select
-        cast(rated_usage.usage_day as varchar(10)) as scope,
+        cast(rated_usage.usage_date as varchar(10)) as scope,
         {{ from_micro('coalesce(accepted_minutes.minutes_micro, 0)') }} as expected,
         {{ from_micro('rated_usage.minutes_micro') }} as actual
     from rated_usage
-    left join accepted_minutes on rated_usage.usage_day = accepted_minutes.usage_day
+    left join accepted_minutes on rated_usage.usage_date = accepted_minutes.usage_date
     union all
     select
-        cast(accepted_minutes.usage_day as varchar(10)) as scope,
+        cast(accepted_minutes.usage_date as varchar(10)) as scope,
         {{ from_micro('accepted_minutes.minutes_micro') }} as expected,
         cast(null as decimal(38, 6)) as actual
     from accepted_minutes
-    where accepted_minutes.usage_day not in (select usage_day from rated_usage)
+    where accepted_minutes.usage_date not in (select usage_date from rated_usage)
 
 ),
 
 hours_cover_minutes as (
 
     select
-        cast(hours.usage_day as varchar(10)) as scope,
+        cast(hours.usage_date as varchar(10)) as scope,
         {{ from_micro('max(accepted_minutes.minutes_micro)') }} as expected,
         {{ from_micro(divide_rounded('sum(hours.gpu_minutes_nano)', '1000')) }} as actual
     from {{ ref('int_usage_hours') }} as hours
-    left join accepted_minutes on hours.usage_day = accepted_minutes.usage_day
-    where hours.usage_day in ({{ touched_days() }})
-    group by hours.usage_day
+    left join accepted_minutes on hours.usage_date = accepted_minutes.usage_date
+    where hours.usage_date in ({{ touched_days() }})
+    group by hours.usage_date
 
 )
 

@@ -57,7 +57,7 @@ facility_hours as (
     select
         facilities.facility_id,
         facilities.zone,
-        days.usage_day,
+        days.usage_day as usage_date,
         hours.n as hour_of_day,
         {{ days_between("date '1970-01-01'", 'days.usage_day') }} * 24 + hours.n as hour_number,
         {{ to_pico('facilities.default_price_per_kwh') }} as default_price_pico
@@ -87,7 +87,7 @@ missing_hours as (
 
 select
     facility_hours.facility_id,
-    facility_hours.usage_day,
+    facility_hours.usage_date,
     cast(facility_hours.hour_of_day as int) as hour_of_day,
     coalesce(zone_hours.price_pico, latest.price_pico, facility_hours.default_price_pico, 0) as price_per_kwh_pico,
     zone_hours.price_pico is null as is_estimated,
@@ -104,5 +104,5 @@ left join zone_hours as latest
 left join {{ ref('stg_energy_mix') }} as mix
     on
         facility_hours.zone = mix.zone
-        and facility_hours.usage_day = mix.mix_date
+        and facility_hours.usage_date = mix.mix_date
         and facility_hours.hour_of_day = mix.hour_of_day

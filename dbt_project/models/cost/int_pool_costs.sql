@@ -36,14 +36,14 @@ hardware as (
 busy_hours as (
 
     select
-        usage_day as cost_day,
+        usage_date as cost_day,
         cluster,
         accelerator,
         hour_of_day,
         sum(gpu_minutes_nano) as busy_nano
     from {{ ref('int_usage_hours') }}
-    where usage_day in ({{ touched_days() }})
-    group by usage_day, cluster, accelerator, hour_of_day
+    where usage_date in ({{ touched_days() }})
+    group by usage_date, cluster, accelerator, hour_of_day
 
 ),
 
@@ -61,7 +61,7 @@ idle as (
         max(case when energy.is_estimated then 1 else 0 end) = 1 as energy_price_estimated
     from pool_days
     inner join {{ ref('int_energy_hours') }} as energy
-        on pool_days.facility_id = energy.facility_id and pool_days.cost_day = energy.usage_day
+        on pool_days.facility_id = energy.facility_id and pool_days.cost_day = energy.usage_date
     left join busy_hours
         on
             pool_days.cost_day = busy_hours.cost_day
@@ -75,7 +75,7 @@ idle as (
 busy as (
 
     select
-        usage_rated.usage_day as cost_day,
+        usage_rated.usage_date as cost_day,
         usage_rated.cluster,
         usage_rated.accelerator,
         cast(sum(usage_rated.gpu_minutes_micro) as {{ wide_type() }}) as busy_minutes_micro,
@@ -85,13 +85,13 @@ busy as (
     inner join {{ ref('int_usage_energy') }} as energy
         on
             usage_rated.customer_id = energy.customer_id
-            and usage_rated.usage_day = energy.usage_day
+            and usage_rated.usage_date = energy.usage_date
             and usage_rated.posting_date = energy.posting_date
             and usage_rated.cluster = energy.cluster
             and usage_rated.accelerator = energy.accelerator
             and usage_rated.model_family = energy.model_family
-    where usage_rated.usage_day in ({{ touched_days() }})
-    group by usage_rated.usage_day, usage_rated.cluster, usage_rated.accelerator
+    where usage_rated.usage_date in ({{ touched_days() }})
+    group by usage_rated.usage_date, usage_rated.cluster, usage_rated.accelerator
 
 ),
 

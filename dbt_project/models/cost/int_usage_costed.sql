@@ -1,4 +1,4 @@
-{{ rebuilt_days('usage_day') }}
+{{ rebuilt_days('usage_date') }}
 {#
     The cost of every row of usage: its share of its pool's day. One row per row of usage_daily, and
     one with 0 minutes for a dedicated pool that its customer did not use that day (what was taken back
@@ -10,7 +10,7 @@ usage_rows as (
 
     select
         usage_rated.customer_id,
-        usage_rated.usage_day,
+        usage_rated.usage_date,
         usage_rated.posting_date,
         usage_rated.cycle_start,
         usage_rated.facility_id,
@@ -31,12 +31,12 @@ usage_rows as (
     inner join {{ ref('int_usage_energy') }} as energy
         on
             usage_rated.customer_id = energy.customer_id
-            and usage_rated.usage_day = energy.usage_day
+            and usage_rated.usage_date = energy.usage_date
             and usage_rated.posting_date = energy.posting_date
             and usage_rated.cluster = energy.cluster
             and usage_rated.accelerator = energy.accelerator
             and usage_rated.model_family = energy.model_family
-    where usage_rated.usage_day in ({{ touched_days() }})
+    where usage_rated.usage_date in ({{ touched_days() }})
 
 ),
 
@@ -64,7 +64,7 @@ own_use as (
     from pools
     inner join usage_rows
         on
-            pools.cost_day = usage_rows.usage_day
+            pools.cost_day = usage_rows.usage_date
             and pools.cluster = usage_rows.cluster
             and pools.accelerator = usage_rows.accelerator
             and pools.dedicated_customer_id = usage_rows.customer_id
@@ -77,7 +77,7 @@ unused_dedicated as (
 
     select
         pools.dedicated_customer_id as customer_id,
-        pools.cost_day as usage_day,
+        pools.cost_day as usage_date,
         pools.cost_day as posting_date,
         {{ cycle_start('pools.cost_day', 'pools.billing_anchor_day') }} as cycle_start,
         pools.facility_id,
@@ -135,10 +135,10 @@ shared as (
                 and (
                     coalesce(own_use.minutes_micro, 0) > 0
                     or bearers.event_count = 0
-                    or bearers.usage_day < settings.books_open_on
+                    or bearers.usage_date < settings.books_open_on
                 )
         end as carries_pool,
-        bearers.usage_day < settings.books_open_on as is_before_books,
+        bearers.usage_date < settings.books_open_on as is_before_books,
         case
             when pools.dedicated_customer_id is not null then pools.total_cost_micro
             when pools.busy_minutes_micro <= 0 then 0
@@ -156,12 +156,12 @@ shared as (
     cross join {{ ref('stg_run_settings') }} as settings
     left join pools
         on
-            bearers.usage_day = pools.cost_day
+            bearers.usage_date = pools.cost_day
             and bearers.cluster = pools.cluster
             and bearers.accelerator = pools.accelerator
     left join own_use
         on
-            bearers.usage_day = own_use.cost_day
+            bearers.usage_date = own_use.cost_day
             and bearers.cluster = own_use.cluster
             and bearers.accelerator = own_use.accelerator
     left join {{ ref('int_gpu_market_prices') }} as market
@@ -170,7 +170,7 @@ shared as (
             and bearers.accelerator = market.accelerator
             and market.price_kind = 'market_median'
             and market.provider = '*'
-            and {{ holds_on('market', 'bearers.usage_day') }}
+            and {{ holds_on('market', 'bearers.usage_date') }}
 
 ),
 
@@ -190,7 +190,7 @@ allocated as (
         relation='carried',
         shares={'share_micro': 'allocated_cost_micro'},
         weight='carried_minutes_micro',
-        within=['usage_day', 'cluster', 'accelerator', 'carrier_group'],
+        within=['usage_date', 'cluster', 'accelerator', 'carrier_group'],
         key=['customer_id', 'posting_date', 'model_family', 'event_count']
     ) }} as spread_rows
 
@@ -237,7 +237,7 @@ costed as (
 
 select
     customer_id,
-    usage_day,
+    usage_date,
     posting_date,
     cycle_start,
     facility_id,

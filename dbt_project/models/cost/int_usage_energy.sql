@@ -1,4 +1,4 @@
-{{ rebuilt_days('usage_day') }}
+{{ rebuilt_days('usage_date') }}
 {# Watts times PUE, hour by hour at the hour's price; rounded once per row and used rounded from here on. #}
 with
 
@@ -20,9 +20,9 @@ hours as (
     inner join {{ ref('int_energy_hours') }} as energy
         on
             clusters.facility_id = energy.facility_id
-            and usage_hours.usage_day = energy.usage_day
+            and usage_hours.usage_date = energy.usage_date
             and usage_hours.hour_of_day = energy.hour_of_day
-    where usage_hours.usage_day in ({{ touched_days() }})
+    where usage_hours.usage_date in ({{ touched_days() }})
 
 ),
 
@@ -30,7 +30,7 @@ daily as (
 
     select
         customer_id,
-        usage_day,
+        usage_date,
         posting_date,
         cluster,
         accelerator,
@@ -46,7 +46,7 @@ daily as (
         sum(case when renewable_pct_micro is not null then gpu_minutes_nano end) as minutes_with_mix,
         max(case when is_estimated then 1 else 0 end) = 1 as energy_price_estimated
     from hours
-    group by customer_id, usage_day, posting_date, cluster, accelerator, model_family, busy_microwatts
+    group by customer_id, usage_date, posting_date, cluster, accelerator, model_family, busy_microwatts
 
 )
 
@@ -57,7 +57,7 @@ daily as (
 #}
 select
     customer_id,
-    usage_day,
+    usage_date,
     posting_date,
     cluster,
     accelerator,

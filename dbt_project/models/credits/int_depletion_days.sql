@@ -7,7 +7,7 @@ with
 
 balances as (
 
-    select * from {{ ref('credit_balances') }}
+    select * from {{ ref('int_balance_days') }}
     where cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
 
 ),
@@ -18,10 +18,10 @@ planned as (
         balances.customer_id,
         balances.balance_date,
         balances.cycle_start,
-        balances.depletion,
-        balances.burned_in_cycle,
+        balances.depletion_micro,
+        balances.burned_in_cycle_micro,
         {# The balance that depletion was measured with: before what expires or rolls. #}
-        balances.closing_credits + balances.expired_credits + balances.rolled_credits as balance,
+        balances.closing_micro + balances.expired_micro + balances.rolled_micro as balance_micro,
         subscriptions.sku
     from balances
     left join {{ ref('stg_plan_subscriptions') }} as subscriptions
@@ -29,20 +29,30 @@ planned as (
             balances.customer_id = subscriptions.customer_id
             and {{ is_latest_on('subscriptions', 'balances.balance_date') }}
 
+),
+
+thresholds as (
+
+    select
+        planned.*,
+        {{ to_micro('plans.pre_alert_depletion') }} as pre_alert_micro,
+        {{ to_micro('plans.hard_cap_depletion') }} as hard_cap_micro
+    from planned
+    left join {{ ref('plans') }} as plans
+        on
+            planned.sku = plans.sku
+            and {{ holds_on('plans', 'planned.balance_date') }}
+
 )
 
 select
-    planned.customer_id,
-    planned.balance_date,
-    planned.cycle_start,
-    planned.depletion,
-    planned.balance,
-    plans.pre_alert_depletion,
-    plans.hard_cap_depletion,
-    {{ reaches('plans.pre_alert_depletion') }} as is_at_pre_alert,
-    {{ reaches('plans.hard_cap_depletion') }} as is_at_hard_cap
-from planned
-left join {{ ref('plans') }} as plans
-    on
-        planned.sku = plans.sku
-        and {{ holds_on('plans', 'planned.balance_date') }}
+    customer_id,
+    balance_date,
+    cycle_start,
+    depletion_micro,
+    balance_micro,
+    pre_alert_micro,
+    hard_cap_micro,
+    {{ reaches('pre_alert_micro') }} as is_at_pre_alert,
+    {{ reaches('hard_cap_micro') }} as is_at_hard_cap
+from thresholds

@@ -41,8 +41,9 @@ union all
 
 {# Goodwill is worth nothing when it is burned and lives to the end of its cycle. #}
 select
-    adjustments.customer_id || '/adjustment/' || cast(adjustments.posted_on as varchar(10))
-    || '/' || {{ id_part('adjustments.adjustment_id') }} as grant_id,
+    {{ grant_id(
+        'adjustments.customer_id', "'adjustment'", 'adjustments.posted_on', id_part('adjustments.adjustment_id')
+    ) }} as grant_id,
     adjustments.customer_id,
     'adjustment' as source,
     cast(null as varchar(10)) as sku,

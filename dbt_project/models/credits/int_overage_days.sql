@@ -1,4 +1,4 @@
-{{ rebuilt_from_ledger('posted_on') }}
+{{ rebuilt_from_ledger('posting_date') }}
 {#
     Usage that the wallets could not cover, and what it earns: the change of the price of the
     cycle's overage so far, by the tiers of its plan. Cumulative, so it is right in every tier mode
@@ -10,11 +10,11 @@ burned as (
 
     select
         customer_id,
-        posted_on,
+        posting_date,
         sum(burned_micro) as burned_micro
-    from {{ ref('int_wallet_days') }}
-    where posted_on >= (select ledger_from from {{ ref('stg_run_settings') }})
-    group by customer_id, posted_on
+    from {{ ref('int_grant_days') }}
+    where posting_date >= (select ledger_from from {{ ref('stg_run_settings') }})
+    group by customer_id, posting_date
 
 ),
 
@@ -22,7 +22,7 @@ uncovered as (
 
     select
         usage_days.customer_id,
-        usage_days.posting_date as posted_on,
+        usage_days.posting_date,
         plans.cycle_start,
         plans.sku,
         plans.priced_on,
@@ -31,7 +31,7 @@ uncovered as (
     inner join {{ ref('int_posting_plans') }} as plans
         on usage_days.customer_id = plans.customer_id and usage_days.posting_date = plans.posting_date
     left join burned
-        on usage_days.customer_id = burned.customer_id and usage_days.posting_date = burned.posted_on
+        on usage_days.customer_id = burned.customer_id and usage_days.posting_date = burned.posting_date
     where usage_days.credits_micro > coalesce(burned.burned_micro, 0)
 
 ),
@@ -46,7 +46,7 @@ uncovered as (
             sku,
             max(cumulative_micro) as cumulative_micro
         from {{ this }}
-        where posted_on < (select ledger_from from {{ ref('stg_run_settings') }})
+        where posting_date < (select ledger_from from {{ ref('stg_run_settings') }})
         group by customer_id, cycle_start, sku
 
     ),
@@ -59,7 +59,7 @@ cumulated as (
         cast(
             sum(uncovered.overage_micro) over (
                 partition by uncovered.customer_id, uncovered.cycle_start, uncovered.sku
-                order by uncovered.posted_on
+                order by uncovered.posting_date
             ) {% if is_incremental() %} + coalesce(before_window.cumulative_micro, 0) {% endif %} as {{ wide_type() }}
         ) as cumulative_micro
     from uncovered
@@ -77,7 +77,7 @@ priced as (
 
     select
         cumulated.customer_id,
-        cumulated.posted_on,
+        cumulated.posting_date,
         cumulated.cycle_start,
         cumulated.sku,
         cumulated.priced_on,
@@ -94,14 +94,14 @@ priced as (
     left join {{ ref('stg_price_tiers') }} as tiers
         on {{ tiers_on('cumulated.sku', 'overage', 'cumulated.priced_on') }}
     group by
-        cumulated.customer_id, cumulated.posted_on, cumulated.cycle_start, cumulated.sku, cumulated.priced_on,
+        cumulated.customer_id, cumulated.posting_date, cumulated.cycle_start, cumulated.sku, cumulated.priced_on,
         cumulated.overage_micro, cumulated.cumulative_micro, plans.overage_policy
 
 )
 
 select
     customer_id,
-    posted_on,
+    posting_date,
     cycle_start,
     sku,
     priced_on,

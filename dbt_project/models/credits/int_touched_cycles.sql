@@ -30,4 +30,4 @@ union
 
 select cycle_start
 from {{ ref('int_usage_rated') }}
-where usage_day in ({{ touched_days() }})
+where usage_date in ({{ touched_days() }})

@@ -11,9 +11,9 @@ cycles as (
 
 ),
 
-lots as (
+grants as (
 
-    select * from {{ ref('int_focus_lots') }}
+    select * from {{ ref('int_focus_grants') }}
     where cycle_start in (select cycle_start from cycles)
 
 ),
@@ -28,13 +28,13 @@ charges as (
         charge_id=usage_charge_id('drawdowns', 'cast(drawdowns.part_number as varchar(10))'),
         kind="case when drawdowns.fee_sku is null then 'credit_usage' else 'dedicated_usage' end",
         cycle_start='drawdowns.cycle_start', customer_id='drawdowns.customer_id',
-        posted_on='drawdowns.posting_date', period_from='drawdowns.usage_day', period_until='drawdowns.usage_day + 1',
+        posting_date='drawdowns.posting_date', period_from='drawdowns.usage_date', period_until='drawdowns.usage_date + 1',
         description="drawdowns.accelerator || ' GPU time on ' || drawdowns.cluster "
-        ~ "|| coalesce(', funded by ' || drawdowns.lot_id, case "
+        ~ "|| coalesce(', funded by ' || drawdowns.grant_id, case "
         ~ "when drawdowns.fee_sku is not null then ', a dedicated cluster' else ', no credits drawn' end)",
         sku='drawdowns.fee_sku', cluster='drawdowns.cluster', facility_id='drawdowns.facility_id',
-        accelerator='drawdowns.accelerator', model_family='drawdowns.model_family', lot_id='drawdowns.lot_id',
-        credit_delta_micro='case when drawdowns.lot_id is not null then -drawdowns.drawn_micro end',
+        accelerator='drawdowns.accelerator', model_family='drawdowns.model_family', grant_id='drawdowns.grant_id',
+        credit_delta_micro='case when drawdowns.grant_id is not null then -drawdowns.drawn_micro end',
         effective_pico='drawdowns.effective_pico', effective_credits_micro='drawdowns.drawn_micro',
         pricing_quantity_pico='case when drawdowns.fee_sku is not null then ' ~ wide('drawdowns.gpu_days_micro')
         ~ ' * 1000000 when drawdowns.credit_rate_micro = 0 then ' ~ wide('drawdowns.consumed_micro') ~ ' * 1000000 else '
@@ -56,7 +56,7 @@ charges as (
         on
             drawdowns.is_adjustment
             and drawdowns.customer_id = corrections.customer_id
-            and drawdowns.usage_day = corrections.usage_day
+            and drawdowns.usage_date = corrections.usage_date
             and drawdowns.posting_date = corrections.posting_date
             and drawdowns.cluster = corrections.cluster
             and drawdowns.accelerator = corrections.accelerator
@@ -64,73 +64,72 @@ charges as (
 
     union all
 
-    {# Breakage: what a lot did not give by its last day is used up then. #}
+    {# Breakage: what a grant did not give by its last day is used up then. #}
     select {{ focus_charge(
-        charge_id="wallet_days.customer_id || '/' || cast(wallet_days.posted_on as varchar(10)) "
-        ~ "|| '/expiry/' || wallet_days.grant_id",
-        kind="'expiry'", cycle_start='wallet_days.cycle_start', customer_id='wallet_days.customer_id',
-        posted_on='wallet_days.posted_on', period_from='wallet_days.posted_on', period_until='wallet_days.posted_on + 1',
-        description="'Credits expired unused, of ' || wallet_days.grant_id",
-        sku='coalesce(wallet_days.sku, wallet_days.source)', lot_id='wallet_days.grant_id',
-        credit_delta_micro='-wallet_days.expired_micro',
+        charge_id=transfer_id('grant_days.customer_id', 'grant_days.posting_date', "'expiry'", 'grant_days.grant_id'),
+        kind="'expiry'", cycle_start='grant_days.cycle_start', customer_id='grant_days.customer_id',
+        posting_date='grant_days.posting_date', period_from='grant_days.posting_date',
+        period_until='grant_days.posting_date + 1',
+        description="'Credits expired unused, of ' || grant_days.grant_id",
+        sku='coalesce(grant_days.sku, grant_days.source)', grant_id='grant_days.grant_id',
+        credit_delta_micro='-grant_days.expired_micro',
         effective_pico=share_between(
-            'lots.paid_pico', 'wallet_days.given_micro - wallet_days.expired_micro', 'wallet_days.given_micro',
-            'lots.credits_micro'
+            'grants.paid_pico', 'grant_days.given_micro - grant_days.expired_micro', 'grant_days.given_micro',
+            'grants.credits_micro'
         ),
-        effective_credits_micro='wallet_days.expired_micro',
-        pricing_quantity_pico=wide('wallet_days.expired_micro') ~ ' * 1000000', pricing_unit="'Credits'",
-        list_unit_price_femto=share_of('lots.list_pico', '1000000000', 'lots.credits_micro'),
-        contracted_unit_price_femto=share_of('lots.contracted_pico', '1000000000', 'lots.credits_micro'),
-        list_pico=share_of('lots.list_pico', 'wallet_days.expired_micro', 'lots.credits_micro'),
-        contracted_pico=share_of('lots.contracted_pico', 'wallet_days.expired_micro', 'lots.credits_micro'),
+        effective_credits_micro='grant_days.expired_micro',
+        pricing_quantity_pico=wide('grant_days.expired_micro') ~ ' * 1000000', pricing_unit="'Credits'",
+        list_unit_price_femto=share_of('grants.list_pico', '1000000000', 'grants.credits_micro'),
+        contracted_unit_price_femto=share_of('grants.contracted_pico', '1000000000', 'grants.credits_micro'),
+        list_pico=share_of('grants.list_pico', 'grant_days.expired_micro', 'grants.credits_micro'),
+        contracted_pico=share_of('grants.contracted_pico', 'grant_days.expired_micro', 'grants.credits_micro'),
         credits_per_unit_micro='1000000', consumed_micro='0'
     ) }}
-    from {{ ref('int_wallet_days') }} as wallet_days
-    inner join {{ ref('int_focus_lots') }} as lots on wallet_days.grant_id = lots.lot_id
-    where wallet_days.expired_micro > 0 and wallet_days.cycle_start in (select cycle_start from cycles)
+    from {{ ref('int_grant_days') }} as grant_days
+    inner join {{ ref('int_focus_grants') }} as grants on grant_days.grant_id = grants.grant_id
+    where grant_days.expired_micro > 0 and grant_days.cycle_start in (select cycle_start from cycles)
 
     union all
 
-    {# Credits that change lots without a bill: rolled out of one, into another, or given. #}
+    {# Credits that change grants without a bill: rolled out of one, into another, or given. #}
     select {{ focus_charge(
-        charge_id="moves.customer_id || '/' || cast(moves.posted_on as varchar(10)) "
-        ~ "|| '/' || moves.transfer || '/' || moves.lot_id",
+        charge_id=transfer_id('moves.customer_id', 'moves.posting_date', 'moves.transfer', 'moves.grant_id'),
         kind='moves.kind', cycle_start='moves.cycle_start', customer_id='moves.customer_id',
-        posted_on='moves.posted_on', period_from='moves.posted_on', period_until='moves.posted_on + 1',
-        description='moves.description', sku='moves.sku', lot_id='moves.lot_id', credit_delta_micro='moves.credits_micro',
+        posting_date='moves.posting_date', period_from='moves.posting_date', period_until='moves.posting_date + 1',
+        description='moves.description', sku='moves.sku', grant_id='moves.grant_id', credit_delta_micro='moves.credits_micro',
         pricing_quantity_pico=wide('moves.credits_micro') ~ ' * 1000000', pricing_unit="'Credits'"
     ) }}
     from (
         select
             customer_id,
-            posted_on,
+            posting_date,
             cycle_start,
             'rollover' as kind,
             'rollover' as transfer,
-            grant_id as lot_id,
+            grant_id,
             sku,
             -rolled_micro as credits_micro,
             'Unused credits carried into the next cycle' as description
-        from {{ ref('int_wallet_days') }}
+        from {{ ref('int_grant_days') }}
         where rolled_micro > 0 and cycle_start in (select cycle_start from cycles)
 
         union all
 
         select
             customer_id,
-            granted_on as posted_on,
+            granted_on as posting_date,
             cycle_start,
             case source when 'rollover' then 'rollover' else 'credit_grant' end as kind,
             'grant' as transfer,
-            lot_id,
+            grant_id,
             sku,
             credits_micro,
             case source
                 when 'rollover' then 'Unused credits carried over from ' || origin_id
                 when 'adjustment' then 'Credits given by hand: ' || origin_id
-                else 'Credits that no invoice charges: ' || lot_id
+                else 'Credits that no invoice charges: ' || grant_id
             end as description
-        from lots
+        from grants
         where source in ('rollover', 'adjustment') or (source <> 'refund' and purchase_line_id is null)
     ) as moves
 
@@ -138,12 +137,11 @@ charges as (
 
 select
     charges.*,
-    invoices.invoice_id
+    invoices.customer_id is not null as is_invoiced
 from charges
 left join (select distinct
     customer_id,
-    cycle_start,
-    invoice_id
-from {{ ref('invoice_lines') }}
+    cycle_start
+from {{ ref('int_invoice_lines') }}
 where cycle_start in (select cycle_start from cycles)) as invoices
     on charges.customer_id = invoices.customer_id and charges.cycle_start = invoices.cycle_start

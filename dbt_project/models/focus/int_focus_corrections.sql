@@ -10,14 +10,14 @@ late_rows as (
     select
         earned.customer_id,
         earned.cycle_start,
-        earned.usage_day,
+        earned.usage_date,
         earned.posting_date,
         earned.cluster,
         earned.accelerator,
         earned.model_family,
         earned.plan_sku,
         earned.overage_micro,
-        {{ cycle_start('earned.usage_day', 'customers.billing_anchor_day') }} as original_cycle
+        {{ cycle_start('earned.usage_date', 'customers.billing_anchor_day') }} as original_cycle
     from {{ ref('int_usage_earned') }} as earned
     inner join {{ ref('customers') }} as customers on earned.customer_id = customers.customer_id
     where earned.is_adjustment and earned.cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
@@ -27,7 +27,7 @@ late_rows as (
 select
     late_rows.customer_id,
     late_rows.cycle_start,
-    late_rows.usage_day,
+    late_rows.usage_date,
     late_rows.posting_date,
     late_rows.cluster,
     late_rows.accelerator,
@@ -48,7 +48,7 @@ left join {{ ref('int_usage_earned') }} as originals
     on
         late_rows.customer_id = originals.customer_id
         and late_rows.original_cycle = originals.cycle_start
-        and late_rows.usage_day = originals.usage_day
+        and late_rows.usage_date = originals.usage_date
         and late_rows.cluster = originals.cluster
         and late_rows.accelerator = originals.accelerator
         and late_rows.model_family = originals.model_family

@@ -6,5 +6,5 @@
 #}
 select cycle_start from {{ ref('int_touched_cycles') }}
 union
-select cycle_start from {{ ref('invoice_lines') }}
+select cycle_start from {{ ref('int_invoice_lines') }}
 where {{ 'true' if built is none else 'false' }}

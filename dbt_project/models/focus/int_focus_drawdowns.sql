@@ -1,6 +1,6 @@
 {#
     What every row of usage of the run's cycles took out of what was paid before: one row per row
-    of usage and credit lot, or its part of a dedicated cluster's fee.
+    of usage and grant, or its part of a dedicated cluster's fee.
 
     The day's burn is known per row (spread by credits) and per grant (the ledger). Both are laid out
     on one line, rows and grants each end to end; a row takes from a grant where the two overlap. So
@@ -12,7 +12,7 @@ usage_rows as (
 
     select
         earned.customer_id,
-        earned.usage_day,
+        earned.usage_date,
         earned.posting_date,
         earned.cycle_start,
         earned.facility_id,
@@ -26,14 +26,14 @@ usage_rows as (
         coalesce(rates.credit_rate_micro, 0) as credit_rate_micro,
         earned.gpu_minutes_micro,
         earned.overage_micro,
-        refunds.lot_id as refund_lot_id,
+        refunds.grant_id as refund_grant_id,
         {# On a day whose usage is negative the ledger burns nothing and gives the credits back as a grant. #}
-        case when refunds.lot_id is not null then earned.credits_micro else earned.burned_micro end as drawn_micro
+        case when refunds.grant_id is not null then earned.credits_micro else earned.burned_micro end as drawn_micro
     from {{ ref('int_usage_earned') }} as earned
     left join (
         select
             customer_id,
-            usage_day,
+            usage_date,
             posting_date,
             cluster,
             accelerator,
@@ -41,21 +41,21 @@ usage_rows as (
             max(credit_rate_micro) as credit_rate_micro
         from {{ ref('int_usage_hours') }}
         where cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
-        group by customer_id, usage_day, posting_date, cluster, accelerator, model_family
+        group by customer_id, usage_date, posting_date, cluster, accelerator, model_family
     ) as rates
         on
             earned.customer_id = rates.customer_id
-            and earned.usage_day = rates.usage_day
+            and earned.usage_date = rates.usage_date
             and earned.posting_date = rates.posting_date
             and earned.cluster = rates.cluster
             and earned.accelerator = rates.accelerator
             and earned.model_family = rates.model_family
     left join (
         select
-            lot_id,
+            grant_id,
             customer_id,
             granted_on
-        from {{ ref('int_focus_lots') }}
+        from {{ ref('int_focus_grants') }}
         where source = 'refund'
     ) as refunds
         on earned.customer_id = refunds.customer_id and earned.posting_date = refunds.granted_on
@@ -70,7 +70,7 @@ row_spans as (
         usage_rows.*,
         sum(drawn_micro) over (
             partition by customer_id, posting_date
-            order by case when drawn_micro < 0 then 1 else 0 end, usage_day, cluster, accelerator, model_family
+            order by case when drawn_micro < 0 then 1 else 0 end, usage_date, cluster, accelerator, model_family
             rows between unbounded preceding and current row
         ) as row_end_micro
     from usage_rows
@@ -82,76 +82,76 @@ burned as (
 
     select
         customer_id,
-        posted_on,
-        grant_id as lot_id,
+        posting_date,
+        grant_id,
         burned_micro,
         given_micro - burned_micro - rolled_micro - expired_micro as given_before_micro,
         row_number() over (
-            partition by customer_id, posted_on
+            partition by customer_id, posting_date
             order by priority, expires_on nulls last, granted_on, grant_id
         ) as burn_order,
         sum(burned_micro) over (
-            partition by customer_id, posted_on
+            partition by customer_id, posting_date
             order by priority, expires_on nulls last, granted_on, grant_id
             rows between unbounded preceding and current row
         ) as burned_until_micro,
-        count(*) over (partition by customer_id, posted_on) as lot_count
-    from {{ ref('int_wallet_days') }}
+        count(*) over (partition by customer_id, posting_date) as grant_count
+    from {{ ref('int_grant_days') }}
     where burned_micro > 0 and cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
 
 ),
 
-{# The last lot of a day has no end: it also lends what rows further down return. #}
-lot_spans as (
+{# The last grant of a day has no end: it also lends what rows further down return. #}
+grant_spans as (
 
     select
         *,
-        burned_until_micro - burned_micro as lot_start_micro,
-        case when burn_order < lot_count then burned_until_micro end as lot_end_micro
+        burned_until_micro - burned_micro as start_micro,
+        case when burn_order < grant_count then burned_until_micro end as end_micro
     from burned
 
 ),
 
-{# How much a lot has given before and after the row. A NULL end is no end: least() passes it over. #}
+{# How much a grant has given before and after the row. A NULL end is no end: least() passes it over. #}
 wallet_overlaps as (
 
     select
         row_spans.*,
-        lot_spans.lot_id,
-        lot_spans.burn_order,
-        lot_spans.given_before_micro + greatest(
-            least(row_spans.row_end_micro - row_spans.drawn_micro, lot_spans.lot_end_micro) - lot_spans.lot_start_micro, 0
+        grant_spans.grant_id,
+        grant_spans.burn_order,
+        grant_spans.given_before_micro + greatest(
+            least(row_spans.row_end_micro - row_spans.drawn_micro, grant_spans.end_micro) - grant_spans.start_micro, 0
         ) as given_from_micro,
-        lot_spans.given_before_micro + greatest(
-            least(row_spans.row_end_micro, lot_spans.lot_end_micro) - lot_spans.lot_start_micro, 0
+        grant_spans.given_before_micro + greatest(
+            least(row_spans.row_end_micro, grant_spans.end_micro) - grant_spans.start_micro, 0
         ) as given_to_micro
     from row_spans
-    inner join lot_spans
-        on row_spans.customer_id = lot_spans.customer_id and row_spans.posting_date = lot_spans.posted_on
-    where row_spans.refund_lot_id is null
+    inner join grant_spans
+        on row_spans.customer_id = grant_spans.customer_id and row_spans.posting_date = grant_spans.posting_date
+    where row_spans.refund_grant_id is null
 
     union all
 
     select
         row_spans.*,
-        row_spans.refund_lot_id as lot_id,
+        row_spans.refund_grant_id as grant_id,
         1 as burn_order,
         row_spans.row_end_micro - row_spans.drawn_micro as given_from_micro,
         row_spans.row_end_micro as given_to_micro
     from row_spans
-    where row_spans.refund_lot_id is not null
+    where row_spans.refund_grant_id is not null
 
 ),
 
-{# A cycle's overage is one lot per plan, at the average price of the cycle; its rows take from it day by day. #}
+{# A cycle's overage is one grant per plan, at the average price of the cycle; its rows take from it day by day. #}
 overage_overlaps as (
 
     select
         *,
-        customer_id || '/overage/' || cast(cycle_start as varchar(10)) || '/' || {{ id_part('plan_sku') }} as lot_id,
+        {{ overage_grant_id('usage_rows', 'plan_sku') }} as grant_id,
         sum(overage_micro) over (
             partition by customer_id, cycle_start, plan_sku
-            order by posting_date, usage_day, cluster, accelerator, model_family
+            order by posting_date, usage_date, cluster, accelerator, model_family
             rows between unbounded preceding and current row
         ) as given_to_micro
     from usage_rows
@@ -163,12 +163,12 @@ credit_parts as (
 
     select
         customer_id,
-        usage_day,
+        usage_date,
         posting_date,
         cluster,
         accelerator,
         model_family,
-        lot_id,
+        grant_id,
         burn_order as part_order,
         given_from_micro,
         given_to_micro
@@ -179,12 +179,12 @@ credit_parts as (
 
     select
         customer_id,
-        usage_day,
+        usage_date,
         posting_date,
         cluster,
         accelerator,
         model_family,
-        lot_id,
+        grant_id,
         1000000 as part_order,
         given_to_micro - overage_micro as given_from_micro,
         given_to_micro
@@ -202,7 +202,7 @@ dedicated_rows as (
         charges.granted_on as fee_from,
         {{ wide('charges.gpu_count') }} * charges.active_days * 1000000 as fee_units_micro,
         {{ wide('charges.gpu_count') }} * 1000000 as day_units_micro,
-        {{ wide('cast(coalesce(lines.amount, 0) as decimal(38, 2)) * 100') }} * 10000000000 as fee_pico
+        {{ wide('coalesce(lines.amount_cents, 0)') }} * 10000000000 as fee_pico
     from usage_rows
     inner join {{ ref('int_dedicated_charges') }} as charges
         on
@@ -211,12 +211,13 @@ dedicated_rows as (
             and usage_rows.cycle_start = charges.cycle_start
             and usage_rows.posting_date >= charges.granted_on
             and usage_rows.posting_date < charges.active_until
-    left join {{ ref('invoice_lines') }} as lines
+    left join {{ ref('int_invoice_lines') }} as lines
         on
-            charges.cycle_start = lines.cycle_start
-            and charges.customer_id || '/' || cast(charges.cycle_start as varchar(10)) || '/dedicated_cluster/'
-            || {{ id_part('charges.subscription_id') }} = lines.invoice_line_id
-    where usage_rows.is_dedicated and (usage_rows.event_count > 0 or lines.amount <> 0)
+            charges.customer_id = lines.customer_id
+            and charges.cycle_start = lines.cycle_start
+            and lines.line_type = 'dedicated_cluster'
+            and charges.subscription_id = lines.origin_id
+    where usage_rows.is_dedicated and (usage_rows.event_count > 0 or lines.amount_cents <> 0)
 
 ),
 
@@ -224,7 +225,7 @@ dedicated_shares as (
 
     select * from {{ spread(
         relation='dedicated_rows', shares={'units_micro': 'day_units_micro'}, weight='gpu_minutes_micro',
-        within=['subscription_id', 'posting_date'], key=['usage_day', 'accelerator', 'model_family', 'event_count']
+        within=['subscription_id', 'posting_date'], key=['usage_date', 'accelerator', 'model_family', 'event_count']
     ) }} as spread_rows
 
 ),
@@ -235,7 +236,7 @@ dedicated_parts as (
         *,
         sum(units_micro) over (
             partition by subscription_id, fee_from
-            order by posting_date, usage_day, accelerator, model_family, event_count
+            order by posting_date, usage_date, accelerator, model_family, event_count
             rows between unbounded preceding and current row
         ) as units_until_micro
     from dedicated_shares
@@ -247,7 +248,7 @@ parts as (
 
     select
         usage_rows.customer_id,
-        usage_rows.usage_day,
+        usage_rows.usage_date,
         usage_rows.posting_date,
         usage_rows.cycle_start,
         usage_rows.facility_id,
@@ -258,13 +259,13 @@ parts as (
         usage_rows.credit_rate_micro,
         usage_rows.gpu_minutes_micro,
         usage_rows.event_count,
-        credit_parts.lot_id,
+        credit_parts.grant_id,
         dedicated_parts.fee_sku,
         coalesce(credit_parts.given_to_micro - credit_parts.given_from_micro, 0) as drawn_micro,
         coalesce(dedicated_parts.units_micro, 0) as gpu_days_micro,
         case
-            when credit_parts.lot_id is not null then {{ share_between(
-                'lots.paid_pico', 'credit_parts.given_from_micro', 'credit_parts.given_to_micro', 'lots.credits_micro'
+            when credit_parts.grant_id is not null then {{ share_between(
+                'grants.paid_pico', 'credit_parts.given_from_micro', 'credit_parts.given_to_micro', 'grants.credits_micro'
             ) }}
             else {{ share_between(
                 'dedicated_parts.fee_pico', 'dedicated_parts.units_until_micro - dedicated_parts.units_micro',
@@ -272,46 +273,46 @@ parts as (
             ) }}
         end as effective_pico,
         case
-            when credit_parts.lot_id is not null then lots.contracted_pico
+            when credit_parts.grant_id is not null then grants.contracted_pico
             else dedicated_parts.fee_pico
         end as contracted_whole_pico,
-        case when credit_parts.lot_id is not null then lots.list_pico else dedicated_parts.fee_pico end as list_whole_pico,
+        case when credit_parts.grant_id is not null then grants.list_pico else dedicated_parts.fee_pico end as list_whole_pico,
         case
-            when credit_parts.lot_id is not null then {{ wide('lots.credits_micro') }}
+            when credit_parts.grant_id is not null then {{ wide('grants.credits_micro') }}
             else dedicated_parts.fee_units_micro
         end as whole_micro,
         cast(row_number() over (
             partition by
-                usage_rows.customer_id, usage_rows.posting_date, usage_rows.usage_day, usage_rows.cluster,
+                usage_rows.customer_id, usage_rows.posting_date, usage_rows.usage_date, usage_rows.cluster,
                 usage_rows.accelerator, usage_rows.model_family
-            order by credit_parts.part_order nulls last, credit_parts.lot_id, usage_rows.event_count desc
+            order by credit_parts.part_order nulls last, credit_parts.grant_id, usage_rows.event_count desc
         ) as int) as part_number
     from usage_rows
     left join credit_parts
         on
             usage_rows.customer_id = credit_parts.customer_id
-            and usage_rows.usage_day = credit_parts.usage_day
+            and usage_rows.usage_date = credit_parts.usage_date
             and usage_rows.posting_date = credit_parts.posting_date
             and usage_rows.cluster = credit_parts.cluster
             and usage_rows.accelerator = credit_parts.accelerator
             and usage_rows.model_family = credit_parts.model_family
-    left join {{ ref('int_focus_lots') }} as lots on credit_parts.lot_id = lots.lot_id
+    left join {{ ref('int_focus_grants') }} as grants on credit_parts.grant_id = grants.grant_id
     left join dedicated_parts
         on
             usage_rows.customer_id = dedicated_parts.customer_id
-            and usage_rows.usage_day = dedicated_parts.usage_day
+            and usage_rows.usage_date = dedicated_parts.usage_date
             and usage_rows.posting_date = dedicated_parts.posting_date
             and usage_rows.cluster = dedicated_parts.cluster
             and usage_rows.accelerator = dedicated_parts.accelerator
             and usage_rows.model_family = dedicated_parts.model_family
             and usage_rows.event_count = dedicated_parts.event_count
-    where usage_rows.event_count > 0 or credit_parts.lot_id is not null or dedicated_parts.units_micro <> 0
+    where usage_rows.event_count > 0 or credit_parts.grant_id is not null or dedicated_parts.units_micro <> 0
 
 )
 
 select
     customer_id,
-    usage_day,
+    usage_date,
     posting_date,
     cycle_start,
     facility_id,
@@ -320,7 +321,7 @@ select
     model_family,
     is_adjustment,
     part_number,
-    lot_id,
+    grant_id,
     fee_sku,
     credit_rate_micro,
     cast(drawn_micro as {{ wide_type() }}) as drawn_micro,
@@ -332,6 +333,6 @@ select
     whole_micro
 from {{ spread(
     relation='parts', shares={'consumed_micro': 'gpu_minutes_micro'}, weight='drawn_micro',
-    within=['customer_id', 'posting_date', 'usage_day', 'cluster', 'accelerator', 'model_family', 'event_count'],
+    within=['customer_id', 'posting_date', 'usage_date', 'cluster', 'accelerator', 'model_family', 'event_count'],
     key=['part_number']
 ) }} as spread_rows

@@ -6,18 +6,14 @@ with
 
 lines as (
 
-    select
-        *,
-        {{ to_micro('quantity') }} as quantity_micro,
-        {{ wide('cast(amount as decimal(38, 2)) * 100') }} as amount_cents
-    from {{ ref('invoice_lines') }}
+    select * from {{ ref('int_invoice_lines') }}
     where cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
 
 ),
 
-lots as (
+grants as (
 
-    select * from {{ ref('int_focus_lots') }}
+    select * from {{ ref('int_focus_grants') }}
     where cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
 
 ),
@@ -28,8 +24,8 @@ late_cycles as (
     select
         customer_id,
         cycle_start,
-        min(usage_day) as first_usage_day,
-        max(usage_day) as last_usage_day,
+        min(usage_date) as first_usage_date,
+        max(usage_date) as last_usage_date,
         max_by(invoice_charge_id, case when invoice_charge_id is not null then original_cycle end) as corrects_charge_id
     from {{ ref('int_focus_corrections') }}
     group by customer_id, cycle_start
@@ -59,12 +55,12 @@ settlements as (
     from lines
     cross join {{ ref('stg_run_settings') }} as settings
     inner join {{ ref('adjustments') }} as adjustments
-        on lines.invoice_id || '/adjustment/' || {{ id_part('adjustments.adjustment_id') }} = lines.invoice_line_id
+        on lines.origin_id = adjustments.adjustment_id
     inner join {{ ref('int_focus_invoices') }} as corrected
         on
             lines.customer_id = corrected.customer_id
             and corrected.cycle_end + settings.days_until_close <= adjustments.posted_on
-            and instr(lines.description, corrected.invoice_id) > 0
+            and instr(lines.description, {{ invoice_id('corrected') }}) > 0
     where lines.line_type = 'adjustment'
     qualify row_number() over (
         partition by lines.invoice_line_id order by corrected.cycle_start desc
@@ -75,8 +71,9 @@ settlements as (
 discounts as (
 
     select
-        customer_id || '/' || cast(cycle_start as varchar(10)) || '/base_credits/'
-        || substring(invoice_line_id, length(invoice_id || '/term_discount/') + 1) as base_line_id,
+        customer_id,
+        cycle_start,
+        origin_id,
         amount_cents
     from lines
     where line_type = 'term_discount'
@@ -84,7 +81,7 @@ discounts as (
 ),
 
 {#
-    What is bought before it is used. units: credits of the lot, or GPU-days of a dedicated cluster;
+    What is bought before it is used. units: credits of the grant, or GPU-days of a dedicated cluster;
     NULL where nothing is drawn from it later, like a burst window without credits.
 #}
 purchases as (
@@ -92,23 +89,29 @@ purchases as (
     select
         lines.*,
         case lines.line_type when 'base_credits' then 'plan_purchase' else 'pack_purchase' end as kind,
-        coalesce(lots.granted_on, orders.granted_on, lines.cycle_start) as posted_on,
-        coalesce(lots.granted_on, orders.granted_on, lines.cycle_start) as period_from,
-        coalesce(lots.expires_on + 1, orders.expires_on + 1, lines.cycle_end) as period_until,
-        lots.lot_id,
-        lots.credits_micro as units_micro,
+        coalesce(grants.granted_on, orders.granted_on, lines.cycle_start) as posting_date,
+        coalesce(grants.granted_on, orders.granted_on, lines.cycle_start) as period_from,
+        coalesce(grants.expires_on + 1, orders.expires_on + 1, lines.cycle_end) as period_until,
+        grants.grant_id,
+        grants.credits_micro as units_micro,
         'Credits' as drawn_unit,
         case lines.line_type when 'base_credits' then 'Credits' else 'Packs' end as undrawn_unit,
         lines.amount_cents + coalesce(discounts.amount_cents, 0) as billed_cents,
         cast(null as varchar(10)) as corrects_charge_id
     from lines
-    left join lots on lines.invoice_line_id = lots.purchase_line_id
-    left join discounts on lines.invoice_line_id = discounts.base_line_id
+    left join grants on lines.invoice_line_id = grants.purchase_line_id
+    left join discounts
+        on
+            lines.line_type = 'base_credits'
+            and lines.customer_id = discounts.customer_id
+            and lines.cycle_start = discounts.cycle_start
+            and lines.origin_id = discounts.origin_id
     left join {{ ref('int_order_charges') }} as orders
         on
-            lines.cycle_start = orders.cycle_start
+            lines.customer_id = orders.customer_id
+            and lines.cycle_start = orders.cycle_start
             and lines.line_type = orders.source
-            and lines.invoice_id || '/' || orders.source || '/' || {{ id_part('orders.order_id') }} = lines.invoice_line_id
+            and lines.origin_id = orders.order_id
     where lines.line_type in ('base_credits', 'burst_pack', 'top_up', 'auto_purchase')
 
     union all
@@ -117,26 +120,26 @@ purchases as (
     select
         lines.*,
         'overage_purchase' as kind,
-        coalesce(lots.granted_on, lines.cycle_start) as posted_on,
-        case when lines.is_adjustment then late_cycles.first_usage_day else lines.cycle_start end as period_from,
-        case when lines.is_adjustment then late_cycles.last_usage_day + 1 else lines.cycle_end end as period_until,
-        lots.lot_id,
+        coalesce(grants.granted_on, lines.cycle_start) as posting_date,
+        case when lines.is_adjustment then late_cycles.first_usage_date else lines.cycle_start end as period_from,
+        case when lines.is_adjustment then late_cycles.last_usage_date + 1 else lines.cycle_end end as period_until,
+        grants.grant_id,
         cast(case
-            when lines.is_adjustment and count(*) over (partition by lots.lot_id) = 2 then late_overage.overage_micro
-            when count(*) over (partition by lots.lot_id) = 2 then lots.credits_micro - late_overage.overage_micro
-            else lots.credits_micro
+            when lines.is_adjustment and count(*) over (partition by grants.grant_id) = 2 then late_overage.overage_micro
+            when count(*) over (partition by grants.grant_id) = 2 then grants.credits_micro - late_overage.overage_micro
+            else grants.credits_micro
         end as {{ wide_type() }}) as units_micro,
         'Credits' as drawn_unit,
         'Credits' as undrawn_unit,
         lines.amount_cents as billed_cents,
         case when lines.is_adjustment then late_cycles.corrects_charge_id end as corrects_charge_id
     from lines
-    left join lots
+    left join grants
         on
-            lots.source = 'overage'
-            and lines.customer_id = lots.customer_id
-            and lines.cycle_start = lots.cycle_start
-            and lines.sku = lots.sku
+            grants.source = 'overage'
+            and lines.customer_id = grants.customer_id
+            and lines.cycle_start = grants.cycle_start
+            and lines.sku = grants.sku
     left join late_overage
         on
             lines.customer_id = late_overage.customer_id
@@ -151,10 +154,10 @@ purchases as (
     select
         lines.*,
         'dedicated_purchase' as kind,
-        coalesce(charges.granted_on, lines.cycle_start) as posted_on,
+        coalesce(charges.granted_on, lines.cycle_start) as posting_date,
         coalesce(charges.granted_on, lines.cycle_start) as period_from,
         coalesce(charges.active_until, lines.cycle_end) as period_until,
-        cast(null as varchar(10)) as lot_id,
+        cast(null as varchar(10)) as grant_id,
         {{ wide('charges.gpu_count') }} * charges.active_days * 1000000 as units_micro,
         'GPU-Days' as drawn_unit,
         'GPUs' as undrawn_unit,
@@ -163,8 +166,9 @@ purchases as (
     from lines
     left join {{ ref('int_dedicated_charges') }} as charges
         on
-            lines.cycle_start = charges.cycle_start
-            and lines.invoice_id || '/dedicated_cluster/' || {{ id_part('charges.subscription_id') }} = lines.invoice_line_id
+            lines.customer_id = charges.customer_id
+            and lines.cycle_start = charges.cycle_start
+            and lines.origin_id = charges.subscription_id
     where lines.line_type = 'dedicated_cluster'
 
 ),
@@ -175,8 +179,8 @@ postpaid as (
     select
         lines.*,
         lines.line_type as kind,
-        case when lines.is_adjustment then late_cycles.first_usage_day end as first_usage_day,
-        case when lines.is_adjustment then late_cycles.last_usage_day end as last_usage_day,
+        case when lines.is_adjustment then late_cycles.first_usage_date end as first_usage_date,
+        case when lines.is_adjustment then late_cycles.last_usage_date end as last_usage_date,
         case when lines.is_adjustment then late_cycles.corrects_charge_id end as corrects_charge_id
     from lines
     left join late_cycles
@@ -193,15 +197,15 @@ line_charges as (
         kind,
         cycle_start,
         customer_id,
-        posted_on,
+        posting_date,
         period_from,
         period_until,
         description,
         sku,
         cluster,
         facility_ids as facility_id,
-        lot_id,
-        case when lot_id is not null then units_micro end as credit_delta_micro,
+        grant_id,
+        case when grant_id is not null then units_micro end as credit_delta_micro,
         billed_cents,
         {{ wide('0') }} as effective_cents,
         coalesce(nullif(units_micro, 0), quantity_micro) as units_micro,
@@ -220,14 +224,14 @@ line_charges as (
         'prepaid_use' as kind,
         cycle_start,
         customer_id,
-        posted_on,
+        posting_date,
         period_from,
         period_until,
         description,
         sku,
         cluster,
         facility_ids as facility_id,
-        null as lot_id,
+        null as grant_id,
         null as credit_delta_micro,
         0 as billed_cents,
         billed_cents as effective_cents,
@@ -247,14 +251,14 @@ line_charges as (
         kind,
         cycle_start,
         customer_id,
-        least(cycle_end - 1, settings.last_day) as posted_on,
-        coalesce(first_usage_day, cycle_start) as period_from,
-        coalesce(last_usage_day + 1, cycle_end) as period_until,
+        least(cycle_end - 1, settings.last_day) as posting_date,
+        coalesce(first_usage_date, cycle_start) as period_from,
+        coalesce(last_usage_date + 1, cycle_end) as period_until,
         description,
         sku,
         null as cluster,
         null as facility_id,
-        null as lot_id,
+        null as grant_id,
         null as credit_delta_micro,
         amount_cents as billed_cents,
         amount_cents as effective_cents,
@@ -262,7 +266,7 @@ line_charges as (
         case kind when 'energy_surcharge' then 'kWh' else 'Credits' end as pricing_unit,
         amount_cents as list_cents,
         amount_cents as contracted_cents,
-        {{ to_pico('unit_price') }} as unit_price_pico,
+        unit_price_pico,
         corrects_charge_id
     from postpaid
     cross join {{ ref('stg_run_settings') }} as settings
@@ -292,8 +296,8 @@ priced_lines as (
 
 select {{ focus_charge(
     charge_id='charge_id', kind='kind', cycle_start='cycle_start', customer_id='customer_id',
-    posted_on='posted_on', period_from='period_from', period_until='period_until', description='description',
-    sku='sku', cluster='cluster', facility_id='facility_id', lot_id='lot_id',
+    posting_date='posting_date', period_from='period_from', period_until='period_until', description='description',
+    sku='sku', cluster='cluster', facility_id='facility_id', grant_id='grant_id',
     credit_delta_micro='credit_delta_micro', billed_cents='billed_cents',
     effective_pico=wide('effective_cents') ~ ' * 10000000000',
     pricing_quantity_pico=wide('priced_units_micro') ~ ' * 1000000', pricing_unit='priced_unit',
@@ -321,7 +325,7 @@ select {{ focus_charge(
     charge_id='lines.invoice_line_id',
     kind="case when lines.amount_cents < 0 then 'money_credit' else 'money_adjustment' end",
     cycle_start='lines.cycle_start', customer_id='lines.customer_id',
-    posted_on='coalesce(adjustments.posted_on, lines.cycle_start)',
+    posting_date='coalesce(adjustments.posted_on, lines.cycle_start)',
     period_from='coalesce(settlements.period_from, adjustments.posted_on, lines.cycle_start)',
     period_until='coalesce(settlements.period_until, adjustments.posted_on + 1, lines.cycle_end)',
     description='lines.description', billed_cents='lines.amount_cents',
@@ -332,6 +336,6 @@ select {{ focus_charge(
 ) }}
 from lines
 left join {{ ref('adjustments') }} as adjustments
-    on lines.invoice_id || '/adjustment/' || {{ id_part('adjustments.adjustment_id') }} = lines.invoice_line_id
+    on lines.origin_id = adjustments.adjustment_id
 left join settlements on lines.invoice_line_id = settlements.invoice_line_id
 where lines.line_type = 'adjustment'

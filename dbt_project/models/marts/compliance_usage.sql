@@ -5,7 +5,7 @@ with
 usage_rows as (
 
     select
-        usage_costed.usage_day,
+        usage_costed.usage_date,
         usage_costed.customer_id,
         usage_costed.facility_id,
         usage_costed.cluster,
@@ -21,13 +21,13 @@ usage_rows as (
     inner join {{ ref('facilities') }} as facilities on usage_costed.facility_id = facilities.facility_id
     where customers.regulated and usage_costed.event_count > 0
     group by
-        usage_costed.usage_day, usage_costed.customer_id, usage_costed.facility_id, usage_costed.cluster,
+        usage_costed.usage_date, usage_costed.customer_id, usage_costed.facility_id, usage_costed.cluster,
         facilities.region
 
 )
 
 select
-    usage_day as usage_date,
+    usage_date,
     customer_id,
     facility_id,
     cluster,

@@ -22,9 +22,9 @@ raised as (
         cycle_start,
         balance_date as raised_on,
         'pre_alert' as alert_type,
-        depletion,
-        balance,
-        pre_alert_depletion as threshold
+        depletion_micro,
+        balance_micro,
+        pre_alert_micro as threshold_micro
     from days
     where is_at_pre_alert and not was_at_pre_alert
 
@@ -35,9 +35,9 @@ raised as (
         cycle_start,
         balance_date as raised_on,
         'hard_cap' as alert_type,
-        depletion,
-        balance,
-        hard_cap_depletion as threshold
+        depletion_micro,
+        balance_micro,
+        hard_cap_micro as threshold_micro
     from days
     where is_at_hard_cap and not was_at_hard_cap
 
@@ -48,9 +48,9 @@ raised as (
         days.cycle_start,
         days.balance_date as raised_on,
         'auto_purchase' as alert_type,
-        days.depletion,
-        days.balance,
-        days.hard_cap_depletion as threshold
+        days.depletion_micro,
+        days.balance_micro,
+        days.hard_cap_micro as threshold_micro
     from days
     inner join (
         select distinct
@@ -68,9 +68,9 @@ raised as (
         days.cycle_start,
         days.balance_date as raised_on,
         'burst_cap' as alert_type,
-        days.depletion,
-        days.balance,
-        cast(null as decimal(18, 6)) as threshold
+        days.depletion_micro,
+        days.balance_micro,
+        cast(null as bigint) as threshold_micro
     from days
     inner join (
         select
@@ -92,7 +92,7 @@ select
     cycle_start,
     raised_on,
     alert_type,
-    cast(depletion as decimal(18, 6)) as depletion,
-    cast(balance as decimal(38, 6)) as balance,
-    cast(threshold as decimal(18, 6)) as threshold
+    {{ rate_from_micro('depletion_micro') }} as depletion,
+    {{ from_micro('balance_micro') }} as balance,
+    {{ rate_from_micro('threshold_micro') }} as threshold
 from raised

@@ -2,10 +2,10 @@
 {# One row moves credits from one account to another, so debits equal credits by construction. #}
 with
 
-wallet_days as (
+grant_days as (
 
-    select * from {{ ref('int_wallet_days') }}
-    where posted_on >= (select ledger_from from {{ ref('stg_run_settings') }})
+    select * from {{ ref('int_grant_days') }}
+    where posting_date >= (select ledger_from from {{ ref('stg_run_settings') }})
 
 ),
 
@@ -13,12 +13,12 @@ wallet_transfers as (
 
     select
         'grant' as kind,
-        'issued:' || source as debit_account,
-        'wallet:' || customer_id || ':' || grant_id as credit_account,
+        {{ issuing_account('source') }} as debit_account,
+        {{ wallet_account() }} as credit_account,
         granted_micro as moved_micro,
         value_micro as moved_value_micro,
-        wallet_days.*
-    from wallet_days
+        grant_days.*
+    from grant_days
     where granted_micro > 0 and source <> 'refund'
 
     union all
@@ -26,54 +26,54 @@ wallet_transfers as (
     select
         'refund' as kind,
         'consumed:' || customer_id as debit_account,
-        'wallet:' || customer_id || ':' || grant_id as credit_account,
+        {{ wallet_account() }} as credit_account,
         granted_micro as moved_micro,
         value_micro as moved_value_micro,
-        wallet_days.*
-    from wallet_days
+        grant_days.*
+    from grant_days
     where granted_micro > 0 and source = 'refund'
 
     union all
 
     select
         'burn' as kind,
-        'wallet:' || customer_id || ':' || grant_id as debit_account,
+        {{ wallet_account() }} as debit_account,
         'consumed:' || customer_id as credit_account,
         burned_micro as moved_micro,
         burned_value_micro as moved_value_micro,
-        wallet_days.*
-    from wallet_days
+        grant_days.*
+    from grant_days
     where burned_micro > 0
 
     union all
 
     select
         'rollover' as kind,
-        'wallet:' || customer_id || ':' || grant_id as debit_account,
+        {{ wallet_account() }} as debit_account,
         'rolled:' || customer_id as credit_account,
         rolled_micro as moved_micro,
         rolled_value_micro as moved_value_micro,
-        wallet_days.*
-    from wallet_days
+        grant_days.*
+    from grant_days
     where rolled_micro > 0
 
     union all
 
     select
         'expiry' as kind,
-        'wallet:' || customer_id || ':' || grant_id as debit_account,
+        {{ wallet_account() }} as debit_account,
         'expired:' || customer_id as credit_account,
         expired_micro as moved_micro,
         expired_value_micro as moved_value_micro,
-        wallet_days.*
-    from wallet_days
+        grant_days.*
+    from grant_days
     where expired_micro > 0
 
 )
 
 select
-    customer_id || '/' || cast(posted_on as varchar(10)) || '/' || kind || '/' || grant_id as transfer_id,
-    posted_on,
+    {{ transfer_id('customer_id', 'posting_date', 'kind', 'grant_id') }} as transfer_id,
+    posting_date as posted_on,
     kind,
     debit_account,
     credit_account,
@@ -88,8 +88,8 @@ from wallet_transfers
 union all
 
 select
-    customer_id || '/' || cast(posted_on as varchar(10)) || '/overage/overage' as transfer_id,
-    posted_on,
+    {{ transfer_id('customer_id', 'posting_date', "'overage'", "'overage'") }} as transfer_id,
+    posting_date as posted_on,
     'overage' as kind,
     'overage:' || customer_id as debit_account,
     'consumed:' || customer_id as credit_account,
@@ -100,4 +100,4 @@ select
     {{ from_micro('revenue_micro') }} as value,
     cycle_start
 from {{ ref('int_overage_days') }}
-where posted_on >= (select ledger_from from {{ ref('stg_run_settings') }})
+where posting_date >= (select ledger_from from {{ ref('stg_run_settings') }})

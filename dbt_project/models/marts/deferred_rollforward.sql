@@ -40,7 +40,7 @@ moved as (
         cast(date_trunc('month', posted_on) as date) as month,
         customer_id,
         'credits' as kind,
-        case when kind = 'grant' and debit_account <> 'issued:rollover' then value else 0 end as sold,
+        case when kind = 'grant' and debit_account <> {{ issuing_account("'rollover'") }} then value else 0 end as sold,
         case kind when 'burn' then value when 'refund' then -value else 0 end as used,
         case when kind = 'expiry' then value else 0 end as expired,
         0 as closing,
@@ -77,8 +77,8 @@ moved as (
             'case when wallets.expires_on <= month_ends.expiring_until then wallets.closing_value_micro else 0 end'
             ~ ' + wallets.rolled_value_micro'
         ) }} as expiring
-    from {{ ref('int_wallet_days') }} as wallets
-    inner join month_ends on wallets.posted_on = month_ends.month_end
+    from {{ ref('int_grant_days') }} as wallets
+    inner join month_ends on wallets.posting_date = month_ends.month_end
 
     union all
 

@@ -100,7 +100,7 @@ charges as (
     inner join services on kinds.service_name = services.service_name
     cross join {{ ref('stg_run_settings') }} as settings
     left join {{ ref('customers') }} as customers on charges.customer_id = customers.customer_id
-    left join {{ ref('stg_final_invoices') }} as closed on charges.invoice_id = closed.invoice_id
+    left join {{ ref('stg_final_invoices') }} as closed on {{ invoice_id('charges') }} = closed.invoice_id
     left join {{ ref('facilities') }} as facilities on charges.facility_id = facilities.facility_id
 
 )
@@ -139,7 +139,7 @@ select
     {{ from_pico('contracted_pico') }} as ContractedCost,
     {{ from_femto('contracted_unit_price_femto') }} as ContractedUnitPrice,
     {{ from_pico('effective_pico') }} as EffectiveCost,
-    invoice_id as InvoiceId,
+    case when is_invoiced then {{ invoice_id('charges') }} end as InvoiceId,
     {{ provider }} as InvoiceIssuerName,
     {{ from_pico('list_pico') }} as ListCost,
     {{ from_femto('list_unit_price_femto') }} as ListUnitPrice,
@@ -167,10 +167,10 @@ select
     {{ provider }} as PublisherName,
     region as RegionId,
     region as RegionName,
-    coalesce(cluster, lot_id) as ResourceId,
-    {# Neither clusters nor lots have a name besides their id. #}
+    coalesce(cluster, grant_id) as ResourceId,
+    {# Neither clusters nor grants have a name besides their id. #}
     cast(null as varchar(10)) as ResourceName,
-    case when cluster is not null then 'GPU Cluster' when lot_id is not null then 'Credit Lot' end as ResourceType,
+    case when cluster is not null then 'GPU Cluster' when grant_id is not null then 'Credit Lot' end as ResourceType,
     service_category as ServiceCategory,
     service_name as ServiceName,
     service_subcategory as ServiceSubcategory,
@@ -186,8 +186,8 @@ select
     cast(null as varchar(10)) as SubAccountType,
     {{ json_property('model_family', "nullif(model_family, 'unspecified')") }} as Tags,
     charge_id as x_ChargeId,
-    lot_id as x_CreditLotId,
+    grant_id as x_CreditLotId,
     {{ from_micro('credit_delta_micro') }} as x_CreditDelta,
     corrects_charge_id as x_CorrectsChargeId,
-    posted_on as x_PostedOn
+    posting_date as x_PostedOn
 from charges

@@ -23,7 +23,7 @@ customers as (
 today as (
 
     select balances.*
-    from {{ ref('credit_balances') }} as balances
+    from {{ ref('int_balance_days') }} as balances
     inner join settings on balances.balance_date = settings.last_day
 
 ),
@@ -32,10 +32,10 @@ in_cycle as (
 
     select
         customers.customer_id,
-        sum(balances.granted_credits) as granted_in_cycle,
-        sum(balances.overage_credits) as overage_in_cycle
+        sum(balances.granted_micro) as granted_in_cycle_micro,
+        sum(balances.overage_micro) as overage_in_cycle_micro
     from customers
-    inner join {{ ref('credit_balances') }} as balances
+    inner join {{ ref('int_balance_days') }} as balances
         on customers.customer_id = balances.customer_id and customers.cycle_start = balances.cycle_start
     group by customers.customer_id
 
@@ -46,8 +46,8 @@ last_week as (
 
     select
         balances.customer_id,
-        {{ wide('sum(balances.burned_credits) * 1000000') }} as burned_micro
-    from {{ ref('credit_balances') }} as balances
+        sum(balances.burned_micro) as burned_micro
+    from {{ ref('int_balance_days') }} as balances
     cross join settings
     where balances.balance_date > settings.last_day - 7
     group by balances.customer_id
@@ -73,8 +73,8 @@ live_grants as (
         wallets.customer_id,
         wallets.expires_on,
         sum(wallets.closing_micro) as closing_micro
-    from {{ ref('int_wallet_days') }} as wallets
-    inner join settings on wallets.posted_on = settings.last_day
+    from {{ ref('int_grant_days') }} as wallets
+    inner join settings on wallets.posting_date = settings.last_day
     where wallets.closing_micro > 0
     group by wallets.customer_id, wallets.expires_on
 
@@ -172,13 +172,12 @@ gauges as (
         customers.as_of,
         customers.cycle_start,
         {{ next_cycle_start('customers.cycle_start') }} as cycle_end,
-        coalesce(today.closing_credits, 0) as balance,
-        coalesce(in_cycle.granted_in_cycle, 0) as granted_in_cycle,
-        coalesce(in_cycle.overage_in_cycle, 0) as overage_in_cycle,
-        coalesce(today.burned_in_cycle, 0) as burned_in_cycle,
-        coalesce(today.depletion, 0) as depletion,
+        coalesce(today.closing_micro, 0) as balance_micro,
+        coalesce(in_cycle.granted_in_cycle_micro, 0) as granted_in_cycle_micro,
+        coalesce(in_cycle.overage_in_cycle_micro, 0) as overage_in_cycle_micro,
+        coalesce(today.burned_in_cycle_micro, 0) as burned_in_cycle_micro,
+        coalesce(today.depletion_micro, 0) as depletion_micro,
         coalesce(last_week.burned_micro, 0) as week_burned_micro,
-        {{ wide('coalesce(today.closing_credits, 0) * 1000000') }} as balance_micro,
         posted.clusters,
         posted.accelerators,
         auto_purchases.customer_id is not null as auto_purchase,
@@ -228,11 +227,11 @@ select
     as_of,
     cycle_start,
     cycle_end,
-    cast(balance as decimal(38, 6)) as balance,
-    cast(granted_in_cycle as decimal(38, 6)) as granted_in_cycle,
-    cast(burned_in_cycle as decimal(38, 6)) as burned_in_cycle,
-    cast(overage_in_cycle as decimal(38, 6)) as overage_in_cycle,
-    cast(depletion as decimal(18, 6)) as depletion,
+    {{ from_micro('balance_micro') }} as balance,
+    {{ from_micro('granted_in_cycle_micro') }} as granted_in_cycle,
+    {{ from_micro('burned_in_cycle_micro') }} as burned_in_cycle,
+    {{ from_micro('overage_in_cycle_micro') }} as overage_in_cycle,
+    {{ rate_from_micro('depletion_micro') }} as depletion,
     {{ from_micro(divide_rounded('week_burned_micro', '7')) }} as mean_daily_burn,
     case when week_burned_micro > 0 and coalesce(depletes_on <= last_expiry_on, true) then depletes_on end
         as projected_depletion_date,

@@ -4,13 +4,13 @@ with
 allocated as (
 
     select
-        usage_day as cost_day,
+        usage_date as cost_day,
         cluster,
         accelerator,
         sum(amortized_cost_micro) as allocated_cost_micro
     from {{ ref('int_usage_costed') }}
     where has_pool
-    group by usage_day, cluster, accelerator
+    group by usage_date, cluster, accelerator
 
 )
 

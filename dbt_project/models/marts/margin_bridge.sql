@@ -32,7 +32,7 @@ earned as (
 
     {# The same cost by the day it arose: late usage is booked in another month than its use. #}
     select
-        cast(date_trunc('month', usage_day) as date) as month,
+        cast(date_trunc('month', usage_date) as date) as month,
         0 as revenue,
         0 as breakage_revenue,
         0 as amortized_cost,

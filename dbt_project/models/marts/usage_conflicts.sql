@@ -1,7 +1,7 @@
 {{ rebuilt_days('usage_date') }}
 select
     conflicts.event_id,
-    conflicts.usage_day as usage_date,
+    conflicts.usage_date,
     conflicts.kept_delivery_day as kept_delivery,
     conflicts.kept_line_number,
     conflicts.delivery_day as other_delivery,

@@ -1,7 +1,7 @@
 {{ config(materialized = view_or_files()) }}
 select
     customer_id,
-    usage_day as usage_date,
+    usage_date,
     posting_date,
     cycle_start,
     facility_id,

@@ -20,6 +20,7 @@ coming as (
         subscriptions.customer_id,
         subscriptions.sku,
         subscriptions.quantity,
+        subscriptions.starts_on,
         subscriptions.ends_on,
         case
             when subscriptions.starts_on > customers.as_of then subscriptions.starts_on
@@ -40,11 +41,8 @@ coming_grants as (
         coming.customer_id,
         coming.granted_on,
         {{ divide_rounded(
-            wide(to_micro('plans.included_credits') ~ ' * coming.quantity') ~ ' * ' ~ days_between(
-                'coming.granted_on',
-                'least(coalesce(coming.ends_on, ' ~ next_cycle_start('coming.cycle_start') ~ '), '
-                ~ next_cycle_start('coming.cycle_start') ~ ')'
-            ),
+            wide(to_micro('plans.included_credits') ~ ' * coming.quantity') ~ ' * '
+            ~ days_between('coming.granted_on', active_until('coming')),
             days_between('coming.cycle_start', next_cycle_start('coming.cycle_start'))
         ) }} as credits_micro
     from coming
@@ -52,7 +50,7 @@ coming_grants as (
         on
             coming.sku = plans.sku
             and {{ holds_on('plans', 'coming.granted_on') }}
-    where (coming.ends_on is null or coming.ends_on > coming.granted_on) and plans.included_credits > 0
+    where {{ runs_on('coming', 'coming.granted_on') }} and plans.included_credits > 0
 
 ),
 
@@ -88,11 +86,11 @@ bought as (
         buying_plans.customer_id,
         sum(wallets.packs) as packs
     from buying_plans
-    inner join {{ ref('int_wallet_days') }} as wallets
+    inner join {{ ref('int_grant_days') }} as wallets
         on
             buying_plans.customer_id = wallets.customer_id
             and buying_plans.subscription_id = wallets.origin_id
-            and buying_plans.as_of = wallets.posted_on
+            and buying_plans.as_of = wallets.posting_date
             and wallets.granted_on >= buying_plans.cycle_start
     group by buying_plans.customer_id
 

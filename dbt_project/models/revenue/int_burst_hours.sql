@@ -1,4 +1,4 @@
-{{ rebuilt_days('usage_day') }}
+{{ rebuilt_days('usage_date') }}
 {#
     The clock hours in which a customer ran more GPUs than its plan allows: what a burst window
     covered, what it cost in burst credits, and what was over the limit. Rows booked on one date only
@@ -10,7 +10,7 @@ customer_hours as (
 
     select
         customer_id,
-        usage_day,
+        usage_date,
         posting_date,
         cycle_start,
         is_adjustment,
@@ -20,8 +20,8 @@ customer_hours as (
         {# Unrounded: billionths of a minute times millionths of a credit. #}
         sum(gpu_minutes_nano * credit_rate_micro) as credits_femto
     from {{ ref('int_usage_hours') }}
-    where not is_dedicated and usage_day in ({{ touched_days() }})
-    group by customer_id, usage_day, posting_date, cycle_start, is_adjustment, hour_of_day
+    where not is_dedicated and usage_date in ({{ touched_days() }})
+    group by customer_id, usage_date, posting_date, cycle_start, is_adjustment, hour_of_day
 
 ),
 
@@ -36,16 +36,16 @@ excess_hours as (
         subscriptions.sku as plan_sku,
         {{ wide(to_micro('plans.base_concurrency')) }} * subscriptions.quantity * 60000 as limit_nano,
         {{ wide(to_micro('plans.included_credits')) }} * subscriptions.quantity as plan_credits_micro,
-        cast(customer_hours.usage_day as timestamp) + customer_hours.hour_of_day * interval 1 hour as hour_start
+        cast(customer_hours.usage_date as timestamp) + customer_hours.hour_of_day * interval 1 hour as hour_start
     from customer_hours
     inner join {{ ref('stg_plan_subscriptions') }} as subscriptions
         on
             customer_hours.customer_id = subscriptions.customer_id
-            and {{ runs_on('subscriptions', 'customer_hours.usage_day') }}
+            and {{ runs_on('subscriptions', 'customer_hours.usage_date') }}
     inner join {{ ref('plans') }} as plans
         on
             subscriptions.sku = plans.sku
-            and {{ holds_on('plans', 'customer_hours.usage_day') }}
+            and {{ holds_on('plans', 'customer_hours.usage_date') }}
     where
         customer_hours.minutes_nano > 0
         and customer_hours.minutes_nano
@@ -71,7 +71,7 @@ in_window as (
                 where kind = 'burst'
             )
             and excess_hours.hour_start >= date_trunc('hour', orders.ordered_at)
-            and cast(orders.ordered_at as date) >= excess_hours.usage_day - 400
+            and cast(orders.ordered_at as date) >= excess_hours.usage_date - 400
     left join {{ ref('packs') }} as packs
         on
             orders.sku = packs.sku
@@ -81,7 +81,7 @@ in_window as (
             < date_trunc('hour', orders.ordered_at) + packs.validity_hours * interval 1 hour
     qualify row_number() over (
         partition by
-            excess_hours.customer_id, excess_hours.usage_day, excess_hours.posting_date, excess_hours.hour_of_day
+            excess_hours.customer_id, excess_hours.usage_date, excess_hours.posting_date, excess_hours.hour_of_day
         order by packs.concurrency_multiplier desc nulls last, orders.ordered_at, orders.order_id
     ) = 1
 
@@ -109,25 +109,25 @@ list_prices as (
     select
         split.plan_sku,
         split.plan_credits_micro,
-        split.usage_day,
+        split.usage_date,
         {{ divide_rounded(
             'sum(' ~ tier_price_atto('split.plan_credits_micro', 'tiers') ~ ')', 'nullif(split.plan_credits_micro, 0)'
         ) }} as list_unit_price_pico
     from (select distinct
         plan_sku,
         plan_credits_micro,
-        usage_day
+        usage_date
     from split
     where pack_sku is not null) as split
     inner join {{ ref('stg_price_tiers') }} as tiers
-        on {{ tiers_on('split.plan_sku', 'base', 'split.usage_day') }}
-    group by split.plan_sku, split.plan_credits_micro, split.usage_day
+        on {{ tiers_on('split.plan_sku', 'base', 'split.usage_date') }}
+    group by split.plan_sku, split.plan_credits_micro, split.usage_date
 
 )
 
 select
     split.customer_id,
-    split.usage_day,
+    split.usage_date,
     split.posting_date,
     split.cycle_start,
     split.is_adjustment,
@@ -145,4 +145,4 @@ left join list_prices
     on
         split.plan_sku = list_prices.plan_sku
         and split.plan_credits_micro = list_prices.plan_credits_micro
-        and split.usage_day = list_prices.usage_day
+        and split.usage_date = list_prices.usage_date

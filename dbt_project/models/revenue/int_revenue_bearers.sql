@@ -16,14 +16,14 @@ burned as (
 
     select
         customer_id,
-        posted_on,
+        posting_date,
         sum(burned_micro) as burned_micro,
         sum(burned_value_micro)
-        - sum(case when source = 'refund' and granted_on = posted_on then value_micro else 0 end) as burn_revenue_micro
-    from {{ ref('int_wallet_days') }}
+        - sum(case when source = 'refund' and granted_on = posting_date then value_micro else 0 end) as burn_revenue_micro
+    from {{ ref('int_grant_days') }}
     where cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
-    group by customer_id, posted_on
-    having sum(burned_micro) > 0 or max(case when source = 'refund' and granted_on = posted_on then 1 else 0 end) = 1
+    group by customer_id, posting_date
+    having sum(burned_micro) > 0 or max(case when source = 'refund' and granted_on = posting_date then 1 else 0 end) = 1
 
 ),
 
@@ -31,12 +31,12 @@ overage as (
 
     select
         customer_id,
-        posted_on,
+        posting_date,
         sum(overage_micro) as overage_micro,
         sum(revenue_micro) as overage_revenue_micro
     from {{ ref('int_overage_days') }}
     where cycle_start in (select cycle_start from {{ ref('int_touched_cycles') }})
-    group by customer_id, posted_on
+    group by customer_id, posting_date
 
 ),
 
@@ -111,7 +111,7 @@ unused_dedicated as (
 
     select
         dedicated.customer_id,
-        dedicated.posting_date as usage_day,
+        dedicated.posting_date as usage_date,
         dedicated.posting_date,
         {{ cycle_start('dedicated.posting_date', 'customers.billing_anchor_day') }} as cycle_start,
         clusters.facility_id,
@@ -140,7 +140,7 @@ bearers as (
 
     select
         customer_id,
-        usage_day,
+        usage_date,
         posting_date,
         cycle_start,
         facility_id,
@@ -167,7 +167,7 @@ bearers as (
 
     select
         customer_id,
-        usage_day,
+        usage_date,
         posting_date,
         cycle_start,
         facility_id,
@@ -215,16 +215,16 @@ left join {{ ref('int_surcharged_energy') }} as surcharged
     on
         bearers.customer_id = surcharged.customer_id
         and bearers.cycle_start = surcharged.cycle_start
-        and bearers.usage_day = surcharged.usage_day
+        and bearers.usage_date = surcharged.usage_date
         and bearers.posting_date = surcharged.posting_date
         and bearers.cluster = surcharged.cluster
         and bearers.accelerator = surcharged.accelerator
         and bearers.model_family = surcharged.model_family
         and not bearers.is_dedicated
 left join burned
-    on bearers.customer_id = burned.customer_id and bearers.posting_date = burned.posted_on
+    on bearers.customer_id = burned.customer_id and bearers.posting_date = burned.posting_date
 left join overage
-    on bearers.customer_id = overage.customer_id and bearers.posting_date = overage.posted_on
+    on bearers.customer_id = overage.customer_id and bearers.posting_date = overage.posting_date
 left join burst
     on
         bearers.customer_id = burst.customer_id

@@ -15,7 +15,7 @@ closed as (
 
 select
     costed.customer_id,
-    costed.usage_day,
+    costed.usage_date,
     costed.posting_date,
     costed.cycle_start,
     costed.cluster,
@@ -29,7 +29,7 @@ left join closed
     on
         costed.customer_id = closed.customer_id
         and costed.cycle_start = closed.cycle_start
-        and costed.usage_day = closed.usage_day
+        and costed.usage_date = closed.usage_date
         and costed.posting_date = closed.posting_date
         and costed.cluster = closed.cluster
         and costed.accelerator = closed.accelerator

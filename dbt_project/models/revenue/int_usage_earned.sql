@@ -12,7 +12,7 @@ bearers as (
 
 ),
 
-{%- set row_key = ['usage_day', 'posting_date', 'cluster', 'accelerator', 'model_family', 'event_count'] -%}
+{%- set row_key = ['usage_date', 'posting_date', 'cluster', 'accelerator', 'model_family', 'event_count'] -%}
 {%- set day_group = ['customer_id', 'posting_date'] -%}
 {%- set spreads = [
     ('by_credits', {
@@ -34,7 +34,7 @@ bearers as (
 
         select
             customer_id,
-            usage_day,
+            usage_date,
             posting_date,
             cycle_start,
             facility_id,
@@ -79,7 +79,7 @@ earned as (
 
     select
         customer_id,
-        usage_day,
+        usage_date,
         posting_date,
         cycle_start,
         facility_id,

@@ -2,7 +2,7 @@
 select
     customer_id,
     cycle_start,
-    usage_day,
+    usage_day as usage_date,
     posting_date,
     cluster,
     accelerator,

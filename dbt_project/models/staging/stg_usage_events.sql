@@ -23,7 +23,7 @@ typed as (
 
         ---------- when it was used
         ts as used_at,
-        cast(usage_day as date) as usage_day,
+        cast(usage_day as date) as usage_date,
         start_us,
         duration_us,
 

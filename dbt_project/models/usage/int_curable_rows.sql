@@ -1,4 +1,4 @@
-{{ rebuilt_days('usage_day') }}
+{{ rebuilt_days('usage_date') }}
 {# Rows that wait for a seed edit: nothing has to be delivered again to bill them. #}
 select
     'usage' as feed,
@@ -15,13 +15,13 @@ select
         when 'no_active_plan'
             then
                 'customer ' || waiting.customer_id || ' has no plan subscription on '
-                || cast(waiting.usage_day as varchar(10))
+                || cast(waiting.usage_date as varchar(10))
         when 'no_credit_rate' then
             'no rate in catalog/credit_rates for ' || waiting.accelerator || ' / ' || waiting.model_family
-            || ' on ' || cast(waiting.usage_day as varchar(10))
+            || ' on ' || cast(waiting.usage_date as varchar(10))
     end as detail,
     payloads.raw,
-    waiting.usage_day
+    waiting.usage_date
 from {{ ref('int_waiting_events') }} as waiting
 inner join {{ ref('int_payloads') }} as payloads
     on waiting.delivery_day = payloads.delivery_day and waiting.line_number = payloads.line_number

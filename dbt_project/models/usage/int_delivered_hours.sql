@@ -11,7 +11,7 @@
 {%- set first_hour = int_div('events.start_us', '3600000000') -%}
 {%- set last_hour = int_div('events.start_us + greatest(events.duration_us - 1, 0)', '3600000000') -%}
 {%- set kind_of_use -%}
-    customer_id, usage_day, delivery_day, cluster, gpu_type, model_family
+    customer_id, usage_date, delivery_day, cluster, gpu_type, model_family
 {%- endset %}
 with
 
@@ -19,7 +19,7 @@ events as (
 
     select
         events.customer_id,
-        events.usage_day,
+        events.usage_date,
         events.delivery_day,
         events.cluster,
         {# None delivered is the default accelerator of the cluster. #}
@@ -38,7 +38,7 @@ events as (
     from {{ ref('stg_usage_events') }} as events
     left join {{ ref('int_repeated_events') }} as repeated
         on
-            events.usage_day = repeated.usage_day
+            events.usage_date = repeated.usage_date
             and events.delivery_day = repeated.delivery_day
             and events.line_number = repeated.line_number
     where repeated.line_number is null

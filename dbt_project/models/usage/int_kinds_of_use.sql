@@ -9,7 +9,7 @@ kinds_of_use as (
 
     select distinct
         customer_id,
-        usage_day,
+        usage_date,
         delivery_day,
         cluster,
         gpu_type,
@@ -42,12 +42,12 @@ mapped as (
     left join {{ ref('stg_plan_subscriptions') }} as plans
         on
             kinds_of_use.customer_id = plans.customer_id
-            and {{ runs_on('plans', 'kinds_of_use.usage_day') }}
+            and {{ runs_on('plans', 'kinds_of_use.usage_date') }}
     left join {{ ref('stg_dedicated_subscriptions') }} as dedicated
         on
             kinds_of_use.customer_id = dedicated.customer_id
             and kinds_of_use.cluster = dedicated.cluster
-            and {{ runs_on('dedicated', 'kinds_of_use.usage_day') }}
+            and {{ runs_on('dedicated', 'kinds_of_use.usage_date') }}
 
 ),
 
@@ -58,19 +58,19 @@ rated as (
         mapped.*,
         {{ to_micro('coalesce(family_rates.credits_per_gpu_minute, any_rates.credits_per_gpu_minute)') }}
             as credit_rate_micro,
-        {{ cycle_start('mapped.usage_day', 'mapped.billing_anchor_day') }} as usage_cycle_start
+        {{ cycle_start('mapped.usage_date', 'mapped.billing_anchor_day') }} as usage_cycle_start
     from mapped
     left join {{ ref('credit_rates') }} as family_rates
         on
             mapped.accelerator = family_rates.accelerator
             and mapped.model_family = family_rates.model_family
             and family_rates.model_family <> '*'
-            and {{ holds_on('family_rates', 'mapped.usage_day') }}
+            and {{ holds_on('family_rates', 'mapped.usage_date') }}
     left join {{ ref('credit_rates') }} as any_rates
         on
             mapped.accelerator = any_rates.accelerator
             and any_rates.model_family = '*'
-            and {{ holds_on('any_rates', 'mapped.usage_day') }}
+            and {{ holds_on('any_rates', 'mapped.usage_date') }}
 
 ),
 
@@ -95,7 +95,7 @@ posted as (
                 usage_cycle_start >= {{ cycle_start('settings.books_open_on', 'billing_anchor_day') }}
                 and delivery_day
                 <= {{ next_cycle_start('usage_cycle_start') }} + settings.days_until_close
-                then usage_day
+                then usage_date
             else greatest(delivery_day, settings.books_open_on)
         end as posting_date
     from rated
@@ -105,7 +105,7 @@ posted as (
 
 select
     customer_id,
-    usage_day,
+    usage_date,
     delivery_day,
     cluster,
     gpu_type,
@@ -113,7 +113,7 @@ select
     reason,
     posting_date,
     {{ cycle_start('posting_date', 'billing_anchor_day') }} as cycle_start,
-    posting_date <> usage_day as is_adjustment,
+    posting_date <> usage_date as is_adjustment,
     accelerator,
     is_dedicated,
     credit_rate_micro

@@ -8,7 +8,7 @@ with
 lines as (
 
     select
-        usage_day,
+        usage_date,
         delivery_day,
         line_number
     from {{ ref('int_repeated_events') }}
@@ -17,7 +17,7 @@ lines as (
     union
 
     select
-        kept_usage_day as usage_day,
+        kept_usage_date,
         kept_delivery_day as delivery_day,
         kept_line_number as line_number
     from {{ ref('int_repeated_events') }}
@@ -26,7 +26,7 @@ lines as (
     union
 
     select
-        usage_day,
+        usage_date,
         delivery_day,
         line_number
     from {{ ref('int_waiting_events') }}
@@ -40,6 +40,6 @@ select
 from lines
 inner join {{ landed_usage('run_neighbour_days') }} as landed_rows
     on
-        lines.usage_day = cast(landed_rows.usage_day as date)
+        lines.usage_date = cast(landed_rows.usage_day as date)
         and lines.delivery_day = cast(landed_rows.delivery_day as date)
         and lines.line_number = landed_rows.line_number

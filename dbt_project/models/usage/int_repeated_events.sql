@@ -22,16 +22,16 @@ collided_ids as (
 contested_ids as (
 
     select
-        usage_day,
+        usage_date,
         event_id
     from {{ ref('stg_usage_events') }}
-    group by usage_day, event_id
+    group by usage_date, event_id
     having count(*) > 1
 
     union
 
     select
-        usage_day,
+        usage_date,
         event_id
     from {{ ref('stg_usage_events') }}
     where event_id in (select event_id from collided_ids)
@@ -42,7 +42,7 @@ contested_ids as (
 ranked as (
 
     select
-        events.usage_day,
+        events.usage_date,
         events.event_id,
         events.delivery_day,
         events.line_number,
@@ -50,11 +50,11 @@ ranked as (
             events.{{ column }},
         {%- endfor %}
         row_number() over (
-            partition by events.usage_day, events.event_id order by events.delivery_day, events.line_number
+            partition by events.usage_date, events.event_id order by events.delivery_day, events.line_number
         ) as delivery_rank
     from {{ ref('stg_usage_events') }} as events
     inner join contested_ids
-        on events.usage_day = contested_ids.usage_day and events.event_id = contested_ids.event_id
+        on events.usage_date = contested_ids.usage_date and events.event_id = contested_ids.event_id
 
 ),
 
@@ -63,7 +63,7 @@ elsewhere as (
 
     select
         landed_rows.event_id,
-        cast(landed_rows.usage_day as date) as usage_day,
+        cast(landed_rows.usage_day as date) as usage_date,
         cast(landed_rows.delivery_day as date) as delivery_day,
         landed_rows.line_number
     from {{ landed_usage('run_neighbour_days') }} as landed_rows
@@ -78,9 +78,9 @@ elsewhere as (
 claimed_elsewhere as (
 
     select
-        ranked.usage_day,
+        ranked.usage_date,
         ranked.event_id,
-        elsewhere.usage_day as kept_usage_day,
+        elsewhere.usage_date as kept_usage_date,
         elsewhere.delivery_day,
         elsewhere.line_number
     from ranked
@@ -88,15 +88,15 @@ claimed_elsewhere as (
     inner join elsewhere
         on
             ranked.event_id = elsewhere.event_id
-            and ranked.usage_day <> elsewhere.usage_day
-            and abs({{ days_between('ranked.usage_day', 'elsewhere.usage_day') }}) <= settings.conflict_days
+            and ranked.usage_date <> elsewhere.usage_date
+            and abs({{ days_between('ranked.usage_date', 'elsewhere.usage_date') }}) <= settings.conflict_days
             and (
                 elsewhere.delivery_day < ranked.delivery_day
                 or (elsewhere.delivery_day = ranked.delivery_day and elsewhere.line_number < ranked.line_number)
             )
     where ranked.delivery_rank = 1
     qualify row_number() over (
-        partition by ranked.usage_day, ranked.event_id
+        partition by ranked.usage_date, ranked.event_id
         order by elsewhere.delivery_day, elsewhere.line_number
     ) = 1
 
@@ -104,7 +104,7 @@ claimed_elsewhere as (
 
 select
     ranked.event_id,
-    ranked.usage_day,
+    ranked.usage_date,
     ranked.delivery_day,
     ranked.line_number,
     {{ gpu_minutes('ranked.meter', 'ranked.quantity_micro') }} as gpu_minutes_micro,
@@ -120,12 +120,12 @@ select
             then 'duplicate'
         else 'conflict'
     end as status,
-    coalesce(claimed_elsewhere.kept_usage_day, firsts.usage_day) as kept_usage_day,
+    coalesce(claimed_elsewhere.kept_usage_date, firsts.usage_date) as kept_usage_date,
     coalesce(claimed_elsewhere.delivery_day, firsts.delivery_day) as kept_delivery_day,
     coalesce(claimed_elsewhere.line_number, firsts.line_number) as kept_line_number
 from ranked
 inner join ranked as firsts
-    on ranked.usage_day = firsts.usage_day and ranked.event_id = firsts.event_id and firsts.delivery_rank = 1
+    on ranked.usage_date = firsts.usage_date and ranked.event_id = firsts.event_id and firsts.delivery_rank = 1
 left join claimed_elsewhere
-    on ranked.usage_day = claimed_elsewhere.usage_day and ranked.event_id = claimed_elsewhere.event_id
+    on ranked.usage_date = claimed_elsewhere.usage_date and ranked.event_id = claimed_elsewhere.event_id
 where ranked.delivery_rank > 1 or claimed_elsewhere.event_id is not null

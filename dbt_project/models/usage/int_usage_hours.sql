@@ -1,8 +1,8 @@
-{{ rebuilt_days('usage_day') }}
+{{ rebuilt_days('usage_date') }}
 {# Billed minutes by clock hour: what was delivered, as the seeds name, rate and book it. #}
 select
     kinds.customer_id,
-    kinds.usage_day,
+    kinds.usage_date,
     kinds.posting_date,
     kinds.cycle_start,
     kinds.cluster,
@@ -21,12 +21,12 @@ from {{ ref('int_delivered_hours') }} as hours
 inner join {{ ref('int_kinds_of_use') }} as kinds
     on
         hours.customer_id = kinds.customer_id
-        and hours.usage_day = kinds.usage_day
+        and hours.usage_date = kinds.usage_date
         and hours.delivery_day = kinds.delivery_day
         and hours.cluster = kinds.cluster
         and hours.gpu_type = kinds.gpu_type
         and hours.model_family = kinds.model_family
 where kinds.reason is null
 group by
-    kinds.customer_id, kinds.usage_day, kinds.posting_date, kinds.cycle_start, kinds.cluster, kinds.accelerator,
+    kinds.customer_id, kinds.usage_date, kinds.posting_date, kinds.cycle_start, kinds.cluster, kinds.accelerator,
     kinds.model_family, kinds.is_adjustment, kinds.is_dedicated, hours.hour_of_day, kinds.credit_rate_micro

@@ -1,4 +1,4 @@
-{{ rebuilt_days('usage_day') }}
+{{ rebuilt_days('usage_date') }}
 {# Credits are rounded here, once, at the grain of the row: never per event. #}
 with
 
@@ -6,7 +6,7 @@ daily as (
 
     select
         customer_id,
-        usage_day,
+        usage_date,
         posting_date,
         cycle_start,
         cluster,
@@ -19,16 +19,16 @@ daily as (
         {# The hours of a slice sum to it, and a slice has whole millionths. #}
         {{ divide_rounded('sum(gpu_minutes_nano)', '1000') }} as gpu_minutes_micro
     from {{ ref('int_usage_hours') }}
-    where usage_day in ({{ touched_days() }})
+    where usage_date in ({{ touched_days() }})
     group by
-        customer_id, usage_day, posting_date, cycle_start, cluster, accelerator, model_family, is_adjustment,
+        customer_id, usage_date, posting_date, cycle_start, cluster, accelerator, model_family, is_adjustment,
         is_dedicated, credit_rate_micro
 
 )
 
 select
     daily.customer_id,
-    daily.usage_day,
+    daily.usage_date,
     daily.posting_date,
     daily.cycle_start,
     clusters.facility_id,

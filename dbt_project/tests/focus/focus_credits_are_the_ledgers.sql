@@ -1,23 +1,23 @@
 {{ config(meta = {'dagster': {'ref': {'name': 'focus_cost_and_usage'}}}) }}
 
--- Credits move as in the ledger: the same lot, the same day, the same amount. No lot is ever overdrawn,
--- and what a charge draws is what it costs in credits. Lots that this run did not move stay out of it.
+-- Credits move as in the ledger: the same grant, the same day, the same amount. No grant is ever overdrawn,
+-- and what a charge draws is what it costs in credits. Grants that this run did not move stay out of it.
 with
 
-lots as (
+moved_grants as (
 
-    select lot_id from {{ moved_lots() }} as moved_lots
+    select grant_id from {{ moved_grants() }} as whole_grants
 
 ),
 
 moved as (
 
     select
-        charges.x_CreditLotId as lot_id,
+        charges.x_CreditLotId as grant_id,
         charges.x_PostedOn as posted_on,
         sum(charges.x_CreditDelta) as credits
     from {{ ref('focus_cost_and_usage') }} as charges
-    inner join lots on charges.x_CreditLotId = lots.lot_id
+    inner join moved_grants on charges.x_CreditLotId = moved_grants.grant_id
     group by charges.x_CreditLotId, charges.x_PostedOn
 
 ),
@@ -25,16 +25,16 @@ moved as (
 booked as (
 
     select
-        transfers.grant_id as lot_id,
+        transfers.grant_id,
         transfers.posted_on,
         sum(case when transfers.kind in ('grant', 'refund') then transfers.credits else -transfers.credits end) as credits
     from {{ ref('credit_ledger') }} as transfers
-    inner join lots on transfers.grant_id = lots.lot_id
+    inner join moved_grants on transfers.grant_id = moved_grants.grant_id
     group by transfers.grant_id, transfers.posted_on
 
 ),
 
-{# Overage has no grant in the ledger; as a lot of its own it is bought and used within its cycle. #}
+{# Overage has no grant in the ledger; as a grant of its own it is bought and used within its cycle. #}
 overage_used as (
 
     select
@@ -63,10 +63,10 @@ overage_booked as (
 balances as (
 
     select
-        lot_id,
+        grant_id,
         posted_on,
         sum(credits) over (
-            partition by lot_id order by posted_on rows between unbounded preceding and current row
+            partition by grant_id order by posted_on rows between unbounded preceding and current row
         ) as credits
     from moved
 
@@ -74,14 +74,14 @@ balances as (
 
 select
     'not the ledger''s' as problem,
-    coalesce(moved.lot_id, booked.lot_id) as subject,
+    coalesce(moved.grant_id, booked.grant_id) as subject,
     coalesce(moved.posted_on, booked.posted_on) as posted_on,
     coalesce(moved.credits, 0) - coalesce(booked.credits, 0) as credits
 from moved
-full outer join booked on moved.lot_id = booked.lot_id and moved.posted_on = booked.posted_on
+full outer join booked on moved.grant_id = booked.grant_id and moved.posted_on = booked.posted_on
 where
     coalesce(moved.credits, 0) <> coalesce(booked.credits, 0)
-    and (booked.lot_id is not null or moved.lot_id in (select grant_id from {{ ref('credit_grants') }}))
+    and (booked.grant_id is not null or moved.grant_id in (select grant_id from {{ ref('credit_grants') }}))
 
 union all
 
@@ -99,19 +99,19 @@ union all
 
 select
     'overage not used up',
-    lot_id,
+    grant_id,
     max(posted_on),
     sum(credits)
 from moved
-where lot_id not in (select grant_id from {{ ref('credit_grants') }})
-group by lot_id
+where grant_id not in (select grant_id from {{ ref('credit_grants') }})
+group by grant_id
 having sum(credits) <> 0
 
 union all
 
 select
     'overdrawn',
-    lot_id,
+    grant_id,
     posted_on,
     credits
 from balances

@@ -10,17 +10,17 @@ select
 from (
     select
         BillingAccountId as customer_id,
-        right(InvoiceId, 10) as cycle_start,
+        cycle_start,
         cast(ChargePeriodStart as date) as usage_date,
         sum(ConsumedQuantity) as gpu_minutes
     from {{ rebuilt_charges() }} as rebuilt
     where ConsumedUnit = 'GPU-Minutes'
-    group by BillingAccountId, right(InvoiceId, 10), cast(ChargePeriodStart as date)
+    group by BillingAccountId, cycle_start, cast(ChargePeriodStart as date)
 ) as charges
 full outer join (
     select
         customer_id,
-        cast(cycle_start as varchar(10)) as cycle_start,
+        cycle_start,
         usage_date,
         sum(gpu_minutes) as gpu_minutes
     from {{ ref('usage_daily') }}

@@ -1,4 +1,4 @@
-{#- Passes when none of `columns` is ever NULL. One test for a whole model: each test costs a night some milliseconds. -#}
+{#- Passes when none of `columns` is ever NULL, for models and parts of them that have no key. -#}
 {% test never_null(model, columns) %}
 
 select {{ columns | join(', ') }}

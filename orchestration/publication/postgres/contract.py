@@ -35,7 +35,7 @@ class Contract:
     mart: Mart
     never_null: frozenset[str]
     keys: tuple[tuple[str, ...], ...]
-    """Columns that identify a row together; a NULL counts as a value."""
+    """Columns that identify a row together."""
     references: tuple[ForeignKey, ...]
     for_customers: tuple[str, ...]
     """The columns that a customer may read, of its own rows; none if the table is internal."""
@@ -100,9 +100,12 @@ def _holds_for_every_row(node: Mapping[str, Any]) -> bool:
 
 
 def _never_null(test: Mapping[str, Any]) -> list[str]:
+    arguments = test["test_metadata"]["kwargs"]
     match test["test_metadata"]["name"]:
+        case "key":
+            return [*arguments["columns"], *arguments.get("required", ())]
         case "never_null":
-            return list(test["test_metadata"]["kwargs"]["columns"])
+            return list(arguments["columns"])
         case "not_null":
             return [test["column_name"]]
         case _:
@@ -111,7 +114,7 @@ def _never_null(test: Mapping[str, Any]) -> list[str]:
 
 def _keys(test: Mapping[str, Any]) -> list[tuple[str, ...]]:
     match test["test_metadata"]["name"]:
-        case "unique_together":
+        case "key":
             return [tuple(test["test_metadata"]["kwargs"]["columns"])]
         case "unique":
             return [(test["column_name"],)]

@@ -2,12 +2,12 @@
     config(
         materialized = 'incremental',
         incremental_strategy = 'microbatch',
-        event_time = 'posted_on',
+        event_time = 'posting_date',
         batch_size = 'day',
         begin = '2000-01-01',
-        partition_by = partitioned_by('posted_on'),
+        partition_by = partitioned_by('posting_date'),
         on_schema_change = 'fail',
-        pre_hook = "{{ clear_partitions('posted_on >= (select ledger_from from ' ~ ref('stg_run_settings') ~ ')') }}"
+        pre_hook = "{{ clear_partitions('posting_date >= (select ledger_from from ' ~ ref('stg_run_settings') ~ ')') }}"
     )
 }}
 {%- set day = batch_day() %}
@@ -94,7 +94,7 @@ granted as (
 
         {# What rolled out of the last cycle yesterday, with the value it carries; it lives for this cycle. #}
         select
-            yesterday.customer_id || '/rollover/' || cast({{ day }} as varchar(10)) || '/' || yesterday.grant_id as grant_id,
+            {{ grant_id('yesterday.customer_id', "'rollover'", day, 'yesterday.grant_id') }} as grant_id,
             yesterday.customer_id,
             'rollover' as source,
             yesterday.sku,
@@ -110,7 +110,7 @@ granted as (
             cast(null as bigint) as rollover_rate_micro
         from {{ this }} as yesterday
         inner join customers_today on yesterday.customer_id = customers_today.customer_id
-        where yesterday.posted_on = {{ day }} - 1 and yesterday.rolled_micro > 0
+        where yesterday.posting_date = {{ day }} - 1 and yesterday.rolled_micro > 0
     {% endif %}
 
 ),
@@ -154,7 +154,7 @@ opened as (
         from {{ this }} as yesterday
         inner join customers_today on yesterday.customer_id = customers_today.customer_id
         where
-            yesterday.posted_on = {{ day }} - 1
+            yesterday.posting_date = {{ day }} - 1
             and (yesterday.closing_micro > 0 or yesterday.cycle_start = customers_today.cycle_start)
     {% endif %}
 
@@ -183,8 +183,9 @@ latest_plan_grants as (
 refunds as (
 
     select
-        usage_today.customer_id || '/refund/' || cast({{ day }} as varchar(10)) || '/'
-        || cast(customers_today.cycle_start as varchar(10)) as grant_id,
+        {{ grant_id(
+            'usage_today.customer_id', "'refund'", day, 'cast(customers_today.cycle_start as varchar(10))'
+        ) }} as grant_id,
         usage_today.customer_id,
         'refund' as source,
         cast(null as varchar(10)) as sku,
@@ -319,9 +320,7 @@ available as (
     union all
 
     select
-        priced.customer_id || '/auto_purchase/' || cast({{ day }} as varchar(10))
-        || '/' || {{ id_part('priced.subscription_id') }}
-            as grant_id,
+        {{ grant_id('priced.customer_id', "'auto_purchase'", day, id_part('priced.subscription_id')) }} as grant_id,
         priced.customer_id,
         'auto_purchase' as source,
         priced.sku,
@@ -424,7 +423,7 @@ expired as (
 
 {# Whatever leaves a grant carries the difference of its cumulative value: a used-up grant has given exactly it. #}
 select
-    {{ day }} as posted_on,
+    {{ day }} as posting_date,
     customer_id,
     grant_id,
     cycle_start,

@@ -1,6 +1,6 @@
 {{ config(meta = {'dagster': {'ref': {'name': 'focus_cost_and_usage'}}}) }}
 
--- A row costs its credits times what one credit of the lot cost, and its credits are its units times the
+-- A row costs its credits times what one credit of the grant cost, and its credits are its units times the
 -- credit rate: row by row, to a billionth.
 with
 
@@ -32,9 +32,9 @@ priced as (
         charges.EffectiveCost,
         charges.PricingCurrencyEffectiveCost,
         case when prices.bought <> 0 then prices.paid when grants.source = 'refund' then prices.refund_cost else 0 end
-            as lot_cost,
+            as grant_cost,
         case when prices.bought <> 0 then prices.bought when grants.source = 'refund' then prices.refund_units else 1 end
-            as lot_units
+            as grant_units
     from drawn as charges
     inner join prices on charges.whole_id = prices.whole_id
     left join {{ ref('credit_grants') }} as grants on charges.x_CreditLotId = grants.grant_id
@@ -49,7 +49,7 @@ select
 from priced
 where
     abs({{ scaled('EffectiveCost', 12) }} - {{ multiply_divide(
-        scaled('lot_cost', 12), scaled('PricingCurrencyEffectiveCost', 6), 'nullif(' ~ scaled('lot_units', 6) ~ ', 0)'
+        scaled('grant_cost', 12), scaled('PricingCurrencyEffectiveCost', 6), 'nullif(' ~ scaled('grant_units', 6) ~ ', 0)'
     ) }}) > 1000
 
 union all

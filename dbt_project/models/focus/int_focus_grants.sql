@@ -1,8 +1,8 @@
 {{ rebuilt_cycles('int_focus_cycles') }}
 {#
-    Every credit lot and what was paid for it: a grant, or the overage credits that a cycle bought in
-    arrears. What counts as paid is what the invoice says, in whole cents; so the lot's price per
-    credit is dollars invoiced / credits, and a lot that is used up has given exactly its dollars.
+    Every grant and what was paid for it; the overage credits that a cycle bought in arrears are one too.
+    What counts as paid is what the invoice says, in whole cents; so the grant's price per credit is
+    dollars invoiced / credits, and a grant that is used up has given exactly its dollars.
 #}
 with
 
@@ -13,9 +13,10 @@ lines as (
         cycle_start,
         invoice_line_id,
         line_type,
+        origin_id,
         sku,
-        {{ wide('cast(amount as decimal(38, 2)) * 100') }} * 10000000000 as amount_pico
-    from {{ ref('invoice_lines') }}
+        amount_cents * 10000000000 as amount_pico
+    from {{ ref('int_invoice_lines') }}
     where cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
 
 ),
@@ -23,7 +24,7 @@ lines as (
 grants as (
 
     select
-        grant_id as lot_id,
+        grant_id,
         customer_id,
         cycle_start,
         source,
@@ -32,14 +33,9 @@ grants as (
         granted_on,
         expires_on,
         credits_micro,
-        value_micro,
-        customer_id || '/' || cast(cycle_start as varchar(10)) || '/'
-        || case source when 'plan' then 'base_credits' else source end || '/'
-        || case source when 'auto_purchase' then grant_id else {{ id_part('origin_id') }} end as purchase_line_id,
-        customer_id || '/' || cast(cycle_start as varchar(10)) || '/term_discount/'
-        || {{ id_part('origin_id') }} as discount_line_id
-    from {{ ref('int_wallet_days') }}
-    where granted_on = posted_on and cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
+        value_micro
+    from {{ ref('int_grant_days') }}
+    where granted_on = posting_date and cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
 
 ),
 
@@ -47,7 +43,7 @@ grants as (
 invoiced as (
 
     select
-        grants.lot_id,
+        grants.grant_id,
         grants.customer_id,
         grants.cycle_start,
         grants.source,
@@ -66,12 +62,18 @@ invoiced as (
     from grants
     left join lines as purchases
         on
-            grants.source in ('plan', 'burst_pack', 'top_up', 'auto_purchase')
-            and grants.purchase_line_id = purchases.invoice_line_id
+            grants.customer_id = purchases.customer_id
+            and grants.cycle_start = purchases.cycle_start
+            and grants.source in ('plan', 'burst_pack', 'top_up', 'auto_purchase')
+            and case grants.source when 'plan' then 'base_credits' else grants.source end = purchases.line_type
+            and case grants.source when 'auto_purchase' then grants.grant_id else grants.origin_id end = purchases.origin_id
     left join lines as discounts
         on
-            grants.source = 'plan'
-            and grants.discount_line_id = discounts.invoice_line_id
+            grants.customer_id = discounts.customer_id
+            and grants.cycle_start = discounts.cycle_start
+            and grants.source = 'plan'
+            and discounts.line_type = 'term_discount'
+            and grants.origin_id = discounts.origin_id
 
 ),
 
@@ -79,7 +81,7 @@ invoiced as (
 unpaid_priced as (
 
     select
-        unpaid.lot_id,
+        unpaid.grant_id,
         plans.credits_micro as plan_credits_micro,
         plans.paid_pico as plan_paid_pico,
         plans.list_pico as plan_list_pico
@@ -92,7 +94,7 @@ unpaid_priced as (
             and plans.granted_on <= unpaid.granted_on
     where unpaid.source in ('refund', 'adjustment')
     qualify row_number() over (
-        partition by unpaid.lot_id order by plans.granted_on desc, plans.lot_id desc
+        partition by unpaid.grant_id order by plans.granted_on desc, plans.grant_id desc
     ) = 1
 
 ),
@@ -100,7 +102,7 @@ unpaid_priced as (
 granted as (
 
     select
-        invoiced.lot_id,
+        invoiced.grant_id,
         invoiced.customer_id,
         invoiced.cycle_start,
         invoiced.source,
@@ -124,23 +126,23 @@ granted as (
             else invoiced.list_pico
         end as list_pico
     from invoiced
-    left join unpaid_priced on invoiced.lot_id = unpaid_priced.lot_id
+    left join unpaid_priced on invoiced.grant_id = unpaid_priced.grant_id
     where invoiced.source <> 'rollover'
 
 ),
 
-{# What rolls over keeps its price: the new lot takes over what the old one had not given yet, for these credits. #}
+{# What rolls over keeps its price: the new grant takes over what the old one had not given yet, for these credits. #}
 rolled_out as (
 
     select
-        grant_id as lot_id,
-        posted_on + 1 as granted_on,
+        grant_id,
+        posting_date + 1 as granted_on,
         given_micro - expired_micro - rolled_micro as given_before_micro,
         given_micro - expired_micro as given_after_micro
-    from {{ ref('int_wallet_days') }}
+    from {{ ref('int_grant_days') }}
     where
         rolled_micro > 0
-        and posted_on in (
+        and posting_date in (
             select granted_on - 1 from invoiced
             where source = 'rollover'
         )
@@ -150,7 +152,7 @@ rolled_out as (
 rolled_from as (
 
     select
-        lot_id,
+        grant_id,
         credits_micro,
         paid_pico,
         list_pico
@@ -158,12 +160,12 @@ rolled_from as (
     {% if is_incremental() %}
         union all
         select
-            lot_id,
+            grant_id,
             credits_micro,
             paid_pico,
             list_pico
         from {{ this }}
-        where lot_id in (
+        where grant_id in (
             select origin_id from invoiced
             where source = 'rollover'
         )
@@ -174,7 +176,7 @@ rolled_from as (
 rolled_in as (
 
     select
-        invoiced.lot_id,
+        invoiced.grant_id,
         invoiced.customer_id,
         invoiced.cycle_start,
         invoiced.source,
@@ -195,8 +197,8 @@ rolled_in as (
         {{ share_of('rolled_from.list_pico', 'invoiced.credits_micro', 'rolled_from.credits_micro') }} as list_pico
     from invoiced
     inner join rolled_out
-        on invoiced.origin_id = rolled_out.lot_id and invoiced.granted_on = rolled_out.granted_on
-    inner join rolled_from on invoiced.origin_id = rolled_from.lot_id
+        on invoiced.origin_id = rolled_out.grant_id and invoiced.granted_on = rolled_out.granted_on
+    inner join rolled_from on invoiced.origin_id = rolled_from.grant_id
     where invoiced.source = 'rollover'
 
 ),
@@ -207,7 +209,7 @@ overage as (
         customer_id,
         cycle_start,
         sku,
-        min(posted_on) as granted_on,
+        min(posting_date) as granted_on,
         sum(overage_micro) as credits_micro
     from {{ ref('int_overage_days') }}
     where cycle_start in (select cycle_start from {{ ref('int_focus_cycles') }})
@@ -218,8 +220,7 @@ overage as (
 overage_bought as (
 
     select
-        overage.customer_id || '/overage/' || cast(overage.cycle_start as varchar(10)) || '/'
-        || {{ id_part('overage.sku') }} as lot_id,
+        {{ overage_grant_id('overage', 'overage.sku') }} as grant_id,
         overage.customer_id,
         overage.cycle_start,
         'overage' as source,
@@ -241,7 +242,7 @@ overage_bought as (
 
 ),
 
-lots as (
+all_grants as (
 
     select * from granted
     union all
@@ -256,7 +257,7 @@ lots as (
 )
 
 select
-    lot_id,
+    grant_id,
     customer_id,
     cycle_start,
     source,
@@ -269,4 +270,4 @@ select
     {{ wide('paid_pico') }} as paid_pico,
     {{ wide('contracted_pico') }} as contracted_pico,
     {{ wide('list_pico') }} as list_pico
-from lots
+from all_grants
