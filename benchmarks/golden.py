@@ -5,6 +5,7 @@ tree, and names every published table that differs; exit code 0 only if none doe
 
 - ``whole``: the sample in one run,
 - ``nights``: its first half in one run, then night by night,
+- ``upgrade``: its first half with that revision, then one run with this tree in the same folder,
 - ``feeds``: with ``--seeds``, ``--feeds`` and ``--days``, feeds of your own in one run.
 
 Books of the revision stay in FOLDER and are not billed again; a table that only one side has is
@@ -31,6 +32,9 @@ from orchestration.settings import PROJECT_ROOT, Settings
 _FIRST, _HALF, _LAST = date(2026, 1, 5), date(2026, 2, 2), date(2026, 2, 15)
 
 
+Run = tuple[date, date]
+
+
 @dataclass(frozen=True)
 class Golden:
     """Books to bill: with which seeds and feeds, and which runs."""
@@ -38,7 +42,7 @@ class Golden:
     name: str
     seeds: Path
     feeds: Path
-    runs: tuple[tuple[date, date], ...]
+    runs: tuple[Run, ...]
     """First and last delivery day of every run."""
 
 
@@ -47,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.golden", description=__doc__)
     parser.add_argument("revision", help="commit whose books are the golden ones")
     parser.add_argument("folder", type=Path, help="where feeds and books are kept")
-    parser.add_argument("--only", nargs="+", choices=("whole", "nights", "feeds"))
+    parser.add_argument("--only", nargs="+", choices=("whole", "nights", "upgrade", "feeds"))
     parser.add_argument("--seeds", type=Path)
     parser.add_argument("--feeds", type=Path)
     parser.add_argument("--days", nargs=2, type=date.fromisoformat, metavar=("FROM", "TO"))
@@ -60,10 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         before = folder / "golden" / golden.name / books.name
         if not (before / "done").exists():
-            _bill(golden, books, before)
+            shutil.rmtree(before, ignore_errors=True)
+            _bill(golden, books, books.runs, before)
             (before / "done").touch()
         after = folder / "now" / books.name
-        _bill(PROJECT_ROOT, books, after)
+        shutil.rmtree(after, ignore_errors=True)
+        earlier = 1 if books.name == "upgrade" else 0
+        _bill(golden, books, books.runs[:earlier], after)
+        _bill(PROJECT_ROOT, books, books.runs[earlier:], after)
         differences = list(compare(*(place / "published" / "current" for place in (before, after))))
         for line in differences or ["identical"]:
             print(f"{books.name}: {line}", flush=True)
@@ -97,14 +105,14 @@ def _all_books(asked: argparse.Namespace, folder: Path) -> Iterator[Golden]:
     yield Golden("whole", seeds, feeds, ((_FIRST, _LAST),))
     nights = [_HALF + timedelta(days=n) for n in range(1, (_LAST - _HALF).days + 1)]
     yield Golden("nights", seeds, feeds, ((_FIRST, _HALF), *((day, day) for day in nights)))
+    yield Golden("upgrade", seeds, feeds, ((_FIRST, _HALF), (nights[0], _LAST)))
     if asked.feeds and asked.seeds and asked.days:
         first, last = asked.days
         yield Golden("feeds", asked.seeds.resolve(), asked.feeds.resolve(), ((first, last),))
 
 
-def _bill(tree: Path, books: Golden, place: Path) -> None:
-    """Bill from nothing with a tree's code."""
-    shutil.rmtree(place, ignore_errors=True)
+def _bill(tree: Path, books: Golden, runs: Sequence[Run], place: Path) -> None:
+    """Bill some runs with a tree's code."""
     names = {name.upper() for name in Settings.model_fields}
     environment = {
         **{name: value for name, value in os.environ.items() if name not in names},
@@ -114,14 +122,16 @@ def _bill(tree: Path, books: Golden, place: Path) -> None:
         "BOOKS_OPEN_ON": books.runs[0][0].isoformat(),
         "PYTHONPATH": str(tree),
     }
-    for number, (first, last) in enumerate(books.runs, start=1):
+    # Revisions from before there was one command.
+    command = ["gpu_credits", "bill"] if (tree / "gpu_credits").is_dir() else ["orchestration.bill"]
+    for number, (first, last) in enumerate(runs, start=1):
         print(
-            f"{books.name}: {first} to {last} with {tree.name} ({number} of {len(books.runs)})",
+            f"{books.name}: {first} to {last} with {tree.name} ({number} of {len(runs)})",
             file=sys.stderr,
             flush=True,
         )
         subprocess.run(
-            [sys.executable, "-m", "gpu_credits", "bill", first.isoformat(), last.isoformat()],
+            [sys.executable, "-m", *command, first.isoformat(), last.isoformat()],
             cwd=tree,
             env=environment,
             check=True,

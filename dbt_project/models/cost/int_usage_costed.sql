@@ -9,15 +9,7 @@ with
 usage_rows as (
 
     select
-        usage_rated.customer_id,
-        usage_rated.usage_date,
-        usage_rated.posting_date,
-        usage_rated.cycle_start,
-        usage_rated.facility_id,
-        usage_rated.cluster,
-        usage_rated.accelerator,
-        usage_rated.model_family,
-        usage_rated.is_adjustment,
+        {{ usage_key('usage_rated') }},
         usage_rated.is_dedicated,
         usage_rated.event_count,
         usage_rated.gpu_minutes_micro,
@@ -236,15 +228,7 @@ costed as (
 )
 
 select
-    customer_id,
-    usage_date,
-    posting_date,
-    cycle_start,
-    facility_id,
-    cluster,
-    accelerator,
-    model_family,
-    is_adjustment,
+    {{ usage_key() }},
     is_dedicated,
     has_pool,
     event_count,

@@ -11,15 +11,7 @@ with
 usage_rows as (
 
     select
-        earned.customer_id,
-        earned.usage_date,
-        earned.posting_date,
-        earned.cycle_start,
-        earned.facility_id,
-        earned.cluster,
-        earned.accelerator,
-        earned.model_family,
-        earned.is_adjustment,
+        {{ usage_key('earned') }},
         earned.is_dedicated,
         earned.event_count,
         earned.plan_sku,
@@ -247,15 +239,7 @@ dedicated_parts as (
 parts as (
 
     select
-        usage_rows.customer_id,
-        usage_rows.usage_date,
-        usage_rows.posting_date,
-        usage_rows.cycle_start,
-        usage_rows.facility_id,
-        usage_rows.cluster,
-        usage_rows.accelerator,
-        usage_rows.model_family,
-        usage_rows.is_adjustment,
+        {{ usage_key('usage_rows') }},
         usage_rows.credit_rate_micro,
         usage_rows.gpu_minutes_micro,
         usage_rows.event_count,
@@ -311,15 +295,7 @@ parts as (
 )
 
 select
-    customer_id,
-    usage_date,
-    posting_date,
-    cycle_start,
-    facility_id,
-    cluster,
-    accelerator,
-    model_family,
-    is_adjustment,
+    {{ usage_key() }},
     part_number,
     grant_id,
     fee_sku,

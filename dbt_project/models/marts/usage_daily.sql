@@ -1,14 +1,6 @@
 {{ config(materialized = view_or_files()) }}
 select
-    customer_id,
-    usage_date,
-    posting_date,
-    cycle_start,
-    facility_id,
-    cluster,
-    accelerator,
-    model_family,
-    is_adjustment,
+    {{ usage_key() }},
     is_dedicated,
     event_count,
     {{ from_micro('gpu_minutes_micro') }} as gpu_minutes,

@@ -139,28 +139,9 @@ unused_dedicated as (
 bearers as (
 
     select
-        customer_id,
-        usage_date,
-        posting_date,
-        cycle_start,
-        facility_id,
-        cluster,
-        accelerator,
-        model_family,
-        is_adjustment,
+        {{ usage_key() }},
         is_dedicated,
-        event_count,
-        gpu_minutes_micro,
-        credits_micro,
-        busy_kwh_micro,
-        energy_cost_micro,
-        carbon_kg_micro,
-        mix_kwh_pico,
-        renewable_kwh_pico,
-        direct_cost_micro,
-        idle_cost_micro,
-        amortized_cost_micro,
-        is_cost_complete
+        {{ usage_figures() }}
     from usage_rows
 
     union all
