@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
-
-import altair as alt
-import pandas as pd
 
 from benchmarks.history import LATE_NIGHT, NIGHT
 from benchmarks.night import RESULTS, SIZES
+from orchestration.pages.pictures import GREY, Kind, bars
 from orchestration.settings import PROJECT_ROOT
 
 DOCUMENT = PROJECT_ROOT / "docs" / "performance.md"
@@ -339,49 +338,20 @@ def written(text: str, found: Results) -> str:
     return text
 
 
-def picture(found: Results) -> alt.HConcatChart:
+def picture(found: Results) -> str:
     """The event pass and landing beside their limits and peers, in CPU seconds per million lines."""
-    colors = alt.Scale(domain=["the job", "limit", "peer"], range=["#1f5fa8", "#7a9a3a", "#b9b9b9"])
-    charts = []
-    for title, of in (
-        ("Event pass", ["event pass", "limit, days", "limit, hours", "polars", "pandas", "spark"]),
-        ("Landing", ["landing", "limit, landing"]),
-    ):
-        rows = [
-            {
-                "lines": f"{_size(night)} lines",
-                "what": TURNS[name],
-                "cpu": round(_median(night, name) / night["events"] * 1e6, 3),
-                "kind": "limit"
-                if name.startswith("limit")
-                else "the job"
-                if name in ("event pass", "landing")
-                else "peer",
-            }
-            for night in _nights(found)
-            for name in of
-            if night["turns_of"].get(name, {}).get("cpu_s")
-        ]
-        bars = (
-            alt.Chart(pd.DataFrame(rows))
-            .mark_bar()
-            .encode(
-                x=alt.X("cpu:Q", title="CPU seconds per million lines"),
-                y=alt.Y("what:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
-                color=alt.Color("kind:N", scale=colors, title=None, sort=None),
-            )
-            .properties(width=300, height=alt.Step(18))
-        )
-        labels = bars.mark_text(align="left", dx=3).encode(
-            text=alt.Text("cpu:Q", format=".2f"), color=alt.value("#333333")
-        )
-        charts.append(
-            alt.layer(bars, labels)
-            .facet(row=alt.Row("lines:N", sort=None, title=None))
-            .resolve_scale(y="independent")
-            .properties(title=title)
-        )
-    return alt.hconcat(*charts, background="white").configure_view(stroke=None)
+    kinds = [Kind("the job", "s1"), Kind("limit", "s3"), Kind("peer", GREY)]
+    groups: list[tuple[str, list[Decimal | None]]] = []
+    for night in _nights(found):
+        groups.append((f"{_size(night)} lines", []))
+        for name, label in TURNS.items():
+            if not night["turns_of"].get(name, {}).get("cpu_s"):
+                continue
+            kind = 0 if label.startswith("the job") else 1 if name.startswith("limit") else 2
+            bar: list[Decimal | None] = [None] * len(kinds)
+            bar[kind] = Decimal(_median(night, name) * 1_000_000 / night["events"])
+            groups.append((label, bar))
+    return bars("Event pass and landing", "CPU seconds per million lines", kinds, groups, places=2)
 
 
 def main() -> None:
@@ -389,7 +359,7 @@ def main() -> None:
     found = results()
     DOCUMENT.write_text(written(DOCUMENT.read_text(encoding="utf-8"), found), encoding="utf-8")
     if _nights(found):
-        picture(found).save(PICTURE)
+        PICTURE.write_text(picture(found), encoding="utf-8")
     print(DOCUMENT.relative_to(PROJECT_ROOT))
 
 

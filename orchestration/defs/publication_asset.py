@@ -7,6 +7,7 @@ import dagster as dg
 from orchestration.books.warehouse import writer_lock
 from orchestration.defs.feed_assets import OWNERS
 from orchestration.location import manifest
+from orchestration.pages.asset_pictures import cost_trend, margin_waterfall
 from orchestration.partitions import delivery_day
 from orchestration.publication.publish import Publication, marts_of, publish
 from orchestration.settings import Settings
@@ -41,9 +42,6 @@ def publication() -> dg.Definitions:
 
 
 def _metadata(published: Publication) -> dict[str, Any]:
-    # Imported late: whoever only loads the code location draws nothing.
-    from orchestration.pages.asset_pictures import cost_trend, margin_waterfall
-
     pictures = {
         "margin_waterfall": margin_waterfall(published.path),
         "cost_per_gpu_minute": cost_trend(published.path),

@@ -5,6 +5,7 @@ from datetime import date
 import dagster as dg
 from pydantic import Field
 
+from orchestration.pages.pictures import data_uri
 from orchestration.seeds.staging import SeedError
 from orchestration.settings import Settings
 from orchestration.trial.books_apart import NotBilled
@@ -26,7 +27,6 @@ def compare_catalogs(
 ) -> str:
     """Bill a window with today's seeds and with each scenario's, and publish the comparison."""
     # Here, so that no night waits for polars to start.
-    from orchestration.trial.comparison_page import data_uri
     from orchestration.trial.replay import replay as run_replay
 
     try:

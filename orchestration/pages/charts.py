@@ -1,20 +1,19 @@
 """The charts of the pages, as shapes for inline SVG.
 
 Drawn by hand: a chart library took a tenth of a second a page and drew the same lines (see
-benchmarks/gauge_pages.py). Numbers become floats here, and only here: as places on a chart. Colours
-come from the stylesheet, so that one drawing serves light, dark and paper; no name of a customer or
-cluster gets into a drawing.
+benchmarks/gauge_pages.py). Colours come from the stylesheet, so that one drawing serves light, dark
+and paper; no name of a customer or cluster gets into a drawing.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
 from orchestration.pages.read_models import Gauge, UseDay
+from orchestration.pages.shapes import Drawing, Plot, Size
 from orchestration.pages.slices import WINDOW_DAYS
 from orchestration.pages.words import percent
 
@@ -24,63 +23,9 @@ SERIES = 5
 HORIZON_DAYS = 42
 """How far into the future a projection is drawn at most."""
 
-
-@dataclass(frozen=True)
-class Size:
-    """A drawing in CSS pixels at its natural size.
-
-    Attributes:
-        width: of the whole drawing.
-        height: of the whole drawing.
-        font: height of the letters.
-        weeks: how many dates stand below it at most; they are whole weeks apart.
-    """
-
-    width: int
-    height: int
-    font: int
-    weeks: int
-
-
 # One for screens and paper, one for phones: shrunk letters could not be read there.
 WIDE = Size(width=920, height=270, font=14, weeks=10)
 NARROW = Size(width=320, height=224, font=13, weeks=4)
-
-
-@dataclass(frozen=True)
-class Shape:
-    """An SVG element: its tag, its class in the stylesheet, its places, and its text if any."""
-
-    tag: str
-    style: str
-    places: Mapping[str, str]
-    text: str = ""
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """An SVG drawing; later shapes lie over earlier ones."""
-
-    size: Size
-    shapes: list[Shape] = field(default_factory=list)
-
-    def add(self, tag: str, style: str, text: str = "", **places: float | str) -> None:
-        """Add a shape; a place is in pixels, to a tenth, or text."""
-        self.shapes.append(
-            Shape(
-                tag,
-                style,
-                {
-                    name.replace("_", "-"): place if isinstance(place, str) else _tenths(place)
-                    for name, place in places.items()
-                },
-                text,
-            )
-        )
-
-    def label(self, x: float, y: float, text: str, style: str, anchor: str = "start") -> None:
-        """Add a text; its baseline is at ``y``."""
-        self.add("text", style, text, x=x, y=y, text_anchor=anchor, font_size=str(self.size.font))
 
 
 @dataclass(frozen=True)
@@ -90,61 +35,6 @@ class Series:
     number: int
     cluster: str | None
     accelerator: str | None
-
-
-class _Plot:
-    """The inside of a chart: days from left to right, figures from bottom to top."""
-
-    def __init__(self, drawing: Drawing, units: float, low: float, high: float) -> None:
-        size = drawing.size
-        self._drawing = drawing
-        self.left, self.right = 3.6 * size.font, size.width - 8.0
-        self.top, self.bottom = size.font, size.height - 2.0 * size.font
-        self._units = units
-        self._low, self._high = low, high
-
-    def x(self, unit: float) -> float:
-        return self.left + (self.right - self.left) * unit / self._units
-
-    def y(self, figure: float) -> float:
-        share = (figure - self._low) / (self._high - self._low)
-        return self.bottom - (self.bottom - self.top) * share
-
-    def path(self, points: Iterable[tuple[float, float]]) -> str:
-        return "L".join(f"{_tenths(self.x(u))} {_tenths(self.y(f))}" for u, f in points)
-
-    def figures(self) -> None:
-        """Lines and figures on the left, at round distances."""
-        step = _round_step((self._high - self._low) / 6)
-        for number in range(math.ceil(self._low / step), math.floor(self._high / step) + 1):
-            y = self.y(number * step)
-            self._drawing.add("line", "rule", x1=self.left, x2=self.right, y1=y, y2=y)
-            self._drawing.label(
-                self.left - 6,
-                y + 0.35 * self._drawing.size.font,
-                _short(number * step),
-                "axis",
-                "end",
-            )
-
-    def days(self, first: date, shift: float = 0.0) -> None:
-        """Dates along the bottom, whole weeks apart, ``shift`` days right of their midnight."""
-        last = math.floor(self._units)
-        step = 7 * max(1, math.ceil(last / (7 * self._drawing.size.weeks)))
-        for day in range(0, last, step):
-            moment = first + timedelta(days=day)
-            x = self.x(day + shift)
-            self._drawing.add("line", "rule", x1=x, x2=x, y1=self.bottom, y2=self.bottom + 5)
-            below = self.bottom + 1.5 * self._drawing.size.font
-            # The last one would stick out where it stands near the edge.
-            fits = x + 2 * self._drawing.size.font < self._drawing.size.width
-            self._drawing.label(
-                x if fits else self._drawing.size.width,
-                below,
-                f"{moment.day} {moment:%b}",
-                "axis",
-                "middle" if fits else "end",
-            )
 
 
 def burn_down(gauge: Gauge, size: Size) -> Drawing | None:
@@ -161,7 +51,7 @@ def burn_down(gauge: Gauge, size: Size) -> Drawing | None:
     ahead = (_horizon(gauge) - gauge.as_of).days
     top = max(float(day.before_expiry) for day in gauge.days)
     drawing = Drawing(size)
-    plot = _Plot(drawing, max(today + ahead, 1), 0.0, top * 1.06)
+    plot = Plot(drawing, max(today + ahead, 1), 0.0, top * 1.06)
     plot.figures()
     plot.days(first)
     history = [(float(number), float(day.before_expiry)) for number, day in enumerate(gauge.days)]
@@ -212,11 +102,11 @@ def use_by_day(gauge: Gauge, size: Size) -> Drawing | None:
     low, high = min(0.0, *levels.values()), max(0.0, *levels.values())
     room = 0.06 * (high - low)
     drawing = Drawing(size)
-    plot = _Plot(drawing, WINDOW_DAYS, low - room if low else 0.0, high + room)
+    plot = Plot(drawing, WINDOW_DAYS, low - room if low else 0.0, high + room)
     plot.figures()
     plot.days(first, shift=0.5)
     for day, number, start, end in bars:
-        _bar(drawing, plot, (day + 0.08, day + 0.92), (start, end), f"k{number}")
+        plot.bar((day + 0.08, day + 0.92), (start, end), f"k{number}")
     if low < 0:
         _name_of_the_lowest(gauge, drawing, plot, levels, first)
     cycle = (gauge.cycle_start - first).days
@@ -229,7 +119,7 @@ def use_by_day(gauge: Gauge, size: Size) -> Drawing | None:
 def _name_of_the_lowest(
     gauge: Gauge,
     drawing: Drawing,
-    plot: _Plot,
+    plot: Plot,
     levels: Mapping[tuple[int, bool], float],
     first: date,
 ) -> None:
@@ -271,14 +161,14 @@ def bars_by_month(months: Sequence[tuple[date, Sequence[Decimal]]], size: Size) 
     figures = [float(figure) for _, group in months for figure in group]
     low, high = min(0.0, *figures), max(0.0, *figures) or 1.0
     drawing = Drawing(size)
-    plot = _Plot(drawing, len(months), low * 1.06, high * 1.06)
+    plot = Plot(drawing, len(months), low * 1.06, high * 1.06)
     plot.figures()
     for place, (month, group) in enumerate(months):
         width = min(0.7 / len(group), 0.2)
         start = place + 0.5 - width * len(group) / 2
         for number, figure in enumerate(group):
             at = start + number * width
-            _bar(drawing, plot, (at, at + 0.94 * width), (0.0, float(figure)), f"k{number + 1}")
+            plot.bar((at, at + 0.94 * width), (0.0, float(figure)), f"k{number + 1}")
         drawing.label(
             plot.x(place + 0.5), plot.bottom + 1.5 * size.font, f"{month:%b %Y}", "axis", "middle"
         )
@@ -306,7 +196,7 @@ def _falling(balance: Decimal, daily: Decimal, today: int, ahead: int) -> list[t
     ]
 
 
-def _expiries(gauge: Gauge, drawing: Drawing, plot: _Plot) -> None:
+def _expiries(gauge: Gauge, drawing: Drawing, plot: Plot) -> None:
     """From what was there down to what was left, and a cross, where credits expired."""
     arm = 0.35 * drawing.size.font
     for number, day in enumerate(gauge.days):
@@ -318,7 +208,7 @@ def _expiries(gauge: Gauge, drawing: Drawing, plot: _Plot) -> None:
         drawing.add("path", "cross", d=f"{cross}l{-2 * arm:.1f} {2 * arm:.1f}")
 
 
-def _threshold_lines(gauge: Gauge, drawing: Drawing, plot: _Plot, end: int) -> None:
+def _threshold_lines(gauge: Gauge, drawing: Drawing, plot: Plot, end: int) -> None:
     """What is left at each threshold, over the cycle; named where two names have room."""
     font = drawing.size.font
     start = max((gauge.cycle_start - gauge.days[0].date).days, 0)
@@ -332,29 +222,3 @@ def _threshold_lines(gauge: Gauge, drawing: Drawing, plot: _Plot, end: int) -> N
     for y, depletion in lines:
         x = plot.x(start) + (-4 if late else 4)
         drawing.label(x, y - 4, f"{percent(depletion)} used", "name", "end" if late else "start")
-
-
-def _bar(
-    drawing: Drawing, plot: _Plot, across: tuple[float, float], up: tuple[float, float], style: str
-) -> None:
-    x1, x2 = plot.x(across[0]), plot.x(across[1])
-    y1, y2 = sorted((plot.y(up[0]), plot.y(up[1])))
-    drawing.add("rect", style, x=x1, y=y1, width=x2 - x1, height=max(y2 - y1, 0.5))
-
-
-def _round_step(least: float) -> float:
-    """The smallest of 1, 2, 2.5, 5 times a power of ten that is no less."""
-    magnitude = 10.0 ** math.floor(math.log10(least))
-    return next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= least * 0.999999)
-
-
-def _short(figure: float) -> str:
-    """A figure on an axis: 1500000 is 1.5M."""
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(figure) >= size:
-            return f"{figure / size:g}{letter}".replace("-", "−")
-    return f"{figure:g}".replace("-", "−")
-
-
-def _tenths(place: float) -> str:
-    return f"{place:.1f}".removesuffix(".0")

@@ -16,16 +16,9 @@ import jinja2
 from markupsafe import Markup
 
 from orchestration.pages import marks, words
-from orchestration.pages.charts import (
-    NARROW,
-    WIDE,
-    Drawing,
-    Size,
-    burn_down,
-    series_of,
-    use_by_day,
-)
+from orchestration.pages.charts import NARROW, WIDE, burn_down, series_of, use_by_day
 from orchestration.pages.read_models import Gauge, Site
+from orchestration.pages.shapes import Drawing, Size
 from orchestration.pages.slices import WINDOW_DAYS
 
 LONG = 10**9

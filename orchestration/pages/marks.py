@@ -13,7 +13,7 @@ from decimal import Decimal
 from markupsafe import Markup, escape
 
 from orchestration.pages import words
-from orchestration.pages.charts import Drawing, Shape
+from orchestration.pages.shapes import Drawing, element
 
 
 def on(day: date) -> Markup:
@@ -47,12 +47,6 @@ def chart(drawings: Mapping[str, Drawing], label: str) -> Markup:
         lines.append(
             f'<svg class="chart {fit}" viewBox="0 0 {size.width} {size.height}" aria-hidden="true">'
         )
-        lines.append("".join(map(_element, drawing.shapes)) + "</svg>")
+        shapes = (element(shape, {"class": shape.style}) for shape in drawing.shapes)
+        lines.append("".join(shapes) + "</svg>")
     return Markup("\n".join([*lines, "</div>"]))
-
-
-def _element(shape: Shape) -> str:
-    # Tag, class and places are ours, numbers for the most part; only the text may come from elsewhere.
-    places = "".join(f' {place}="{value}"' for place, value in shape.places.items())
-    start = f'<{shape.tag} class="{shape.style}"{places}'
-    return f"{start}>{escape(shape.text)}</{shape.tag}>" if shape.text else f"{start}/>"

@@ -10,6 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from orchestration.pages import gauge_page as gauges
+from orchestration.pages.pictures import data_uri
 from orchestration.pages.words import plain
 from orchestration.trial.compare import TABLES, Row
 from orchestration.trial.sections import sections, title, verdicts
@@ -60,8 +61,3 @@ def page(tables: dict[str, list[Row]], drawn: dict[str, str]) -> str:
         ROWS=ROWS,
         MOST=MOST,
     )
-
-
-def data_uri(svg: str) -> str:
-    """A drawing as an address that needs no request."""
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode("utf-8")).decode("ascii")
