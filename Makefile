@@ -1,11 +1,16 @@
 # Two commands: `make run` bills a sample from an empty checkout, `make test` runs every test.
-# Python 3.11 and make are all they need.
-PYTHON ?= $(or $(shell command -v python3.11),python3)
+# Python 3.11, 3.12 or 3.13 and make are all they need.
+PYTHON ?= $(or $(firstword $(foreach name,python3.11 python3.12 python3.13,$(shell $(name) -c "" 2>/dev/null && echo $(name)))),python3)
 BIN := .venv/bin
 SAMPLE := data/sample_feeds
+# What installs: uv, the one that is there or one of this version in .venv. Names, versions and hashes
+# come from requirements.lock; what a target needs comes from pyproject.toml.
+UV_VERSION := 0.13.9
+UV = $(or $(shell command -v uv),$(BIN)/uv)
+INSTALL = $(UV) pip install --quiet --python $(BIN)/python --constraints requirements.lock --requirements pyproject.toml
 
 # What the FOCUS validator runs on; the job's own 3.11 is too old for it.
-FOCUS_PYTHON ?= $(shell for python in python3.12 python3.13 $(HOME)/.pyenv/versions/3.1[23].*/bin/python; do \
+FOCUS_PYTHON ?= $(shell for python in $(PYTHON) python3.12 python3.13 $(HOME)/.pyenv/versions/3.1[23].*/bin/python; do \
 	$$python -c "import sys; sys.exit(sys.version_info[:2] not in ((3, 12), (3, 13)))" 2>/dev/null && echo $$python && break; done)
 
 # Handed on through the environment, so that no shell reads what an id contains.
@@ -13,11 +18,19 @@ export DAY LINE ACTION REASON CUSTOMER SCENARIO HISTORY BASE
 
 .PHONY: run test test-slow test-spark test-spark-dev fuzz bill explain replay import check-catalog settle forget accept-withdrawal bench lint focus-validator focus-gate ui portal docs board
 
-.venv/.installed: requirements.lock
-	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" || { echo "Python 3.11 is needed; name it with PYTHON=..."; exit 1; }
-	@echo "Installing the pinned requirements into .venv (a minute or two, once)"
+.venv/.installed: pyproject.toml requirements.lock
+	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))" \
+		|| { echo "Python 3.11, 3.12 or 3.13 is needed; name it with PYTHON=..."; exit 1; }
+	@echo "Installing what billing needs into .venv (half a minute, once)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@command -v uv >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(INSTALL)
+	@touch $@
+
+# What developers need besides: the tools and the clients of all extras but Spark's.
+.venv/.dev: .venv/.installed
+	@echo "Installing what the tests need into .venv (half a minute, once)"
+	@$(INSTALL) --group dev $(addprefix --extra ,s3 entsoe gridstatus electricitymaps postgres portal)
 	@touch $@
 
 ## run: generate six weeks of sample feeds, bill them, publish, say what was billed
@@ -32,19 +45,18 @@ bill: .venv/.installed
 	@$(BIN)/python -m gpu_credits bill $(FROM) $(TO)
 
 ## test: every test but the slow ones
-test: .venv/.installed
+test: .venv/.dev
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 ## test-slow: the tests that take minutes each: faults, floods, browsers
-test-slow: .venv/.installed
+test-slow: .venv/.dev
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
-.venv/spark/.installed: | .venv/.installed
+.venv/spark/.installed: | .venv/.dev
 	@echo "Installing the client of Spark, and Spark itself for a test cluster, into .venv/spark (500 MB, once)"
-	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["spark"])' \
-		| xargs $(BIN)/python -m pip install --quiet --disable-pip-version-check
+	@$(INSTALL) --extra spark
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["spark-cluster"])' \
-		| xargs $(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv/spark
+		| xargs $(UV) pip install --quiet --target .venv/spark
 	@touch $@
 
 ## test-spark: the books of Spark equal those of DuckDB, on a cluster of this machine; needs Java 17.
@@ -57,12 +69,12 @@ test-spark-dev: .venv/spark/.installed
 	@$(BIN)/python -m pytest tests/test_spark.py -m dev_set
 
 ## fuzz: the tests with generated input again, with new input, EXAMPLES times as much
-fuzz: .venv/.installed
+fuzz: .venv/.dev
 	@HOSTILE_EXAMPLES=$(or $(EXAMPLES),10) $(BIN)/python -m pytest -n 2 --hypothesis-profile explore -m "not slow" \
 		$$(grep -lE "^from hypothesis|^import hypothesis" tests/test_*.py)
 
 ## lint: what CI checks besides the tests; sqlfluff compiles the models, so it needs a billed sample
-lint: run
+lint: .venv/.dev run
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@DATA_DIR=$(CURDIR)/data DBT_SEEDS_PATH=../data/seeds DBT_TARGET_PATH=$(CURDIR)/data/dbt/target \
@@ -123,7 +135,7 @@ accept-withdrawal: .venv/.installed
 	@$(BIN)/python -m gpu_credits accept-withdrawal --reason "$$REASON" -- "$$DAY"
 
 ## bench: measure a night of SIZE (100k, 1m, 10m, 50m) beside its limit and its peers, and show it
-bench: .venv/.installed
+bench: .venv/.dev
 	@$(BIN)/python -m benchmarks.night $(or $(BENCH_DIR),data/bench) --size $(or $(SIZE),100k) --turns $(or $(TURNS),5)
 	@$(BIN)/python -m benchmarks.report
 
@@ -133,6 +145,7 @@ ui: .venv/.installed
 
 ## portal: show the gauges on http://127.0.0.1:8000; with CUSTOMER=<id>, a link to its gauge first
 portal: .venv/.installed
+	@$(INSTALL) --extra portal
 	@test -z "$$CUSTOMER" || $(BIN)/python -m gpu_credits portal link -- "$$CUSTOMER"
 	@$(BIN)/python -m gpu_credits portal serve
 

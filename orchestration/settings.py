@@ -41,8 +41,14 @@ from orchestration.setting_types import (
     Webhooks,
 )
 
-PROJECT_ROOT = Path(__file__).resolve().parents[1]
-DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_project"
+PACKAGE_DIR = Path(__file__).resolve().parent
+PROJECT_ROOT = PACKAGE_DIR.parent
+"""The checkout; an installed package has none, and its share/ has what it needs of one."""
+_IS_CHECKOUT = (PROJECT_ROOT / "dbt_project").is_dir()
+SHARE_DIR = PROJECT_ROOT if _IS_CHECKOUT else PACKAGE_DIR / "share"
+DBT_PROJECT_DIR = SHARE_DIR / "dbt_project"
+SAMPLE_SEEDS_DIR = SHARE_DIR / "seeds"
+_WORK = PROJECT_ROOT if _IS_CHECKOUT else Path.cwd()
 
 
 class SettingsError(PlainError, ValueError):
@@ -58,11 +64,11 @@ class Settings(Places, BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     seeds_dir: Folder = Field(
-        default=PROJECT_ROOT / "seeds",
+        default=SAMPLE_SEEDS_DIR,
         description="Folder with the seeds to bill with: catalog/, fleet/ and contracts/.",
     )
     feeds_url: str = Field(
-        default=str(PROJECT_ROOT / "data" / "sample_feeds"),
+        default=str(_WORK / "data" / "sample_feeds"),
         description="Where the feeds come from: a folder, or any URL that fsspec opens.",
     )
     usage_url: UsageEngine = Field(
@@ -95,7 +101,7 @@ class Settings(Places, BaseSettings):
         default=None, description="Token for electricitymaps:// in ENERGY_MIX_URL."
     )
     data_dir: DataFolder = Field(
-        default=PROJECT_ROOT / "data",
+        default=_WORK / "data",
         description="Folder that holds everything the job writes.",
     )
     books_open_on: date | None = Field(

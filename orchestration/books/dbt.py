@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from orchestration.settings import DBT_PROJECT_DIR, PROJECT_ROOT, Settings
+from orchestration.settings import DBT_PROJECT_DIR, PACKAGE_DIR, Settings
 
-BOUND_DBT = PROJECT_ROOT / "orchestration" / "bin" / "bound_dbt.py"
+BOUND_DBT = PACKAGE_DIR / "bin" / "bound_dbt.py"
 
 
 def run_dbt(
