@@ -56,7 +56,7 @@ test-slow: .venv/.dev
 	@echo "Installing the client of Spark, and Spark itself for a test cluster, into .venv/spark (500 MB, once)"
 	@$(INSTALL) --extra spark
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["spark-cluster"])' \
-		| xargs $(UV) pip install --quiet --target .venv/spark
+		| xargs $(UV) pip install --quiet --python $(BIN)/python --target .venv/spark
 	@touch $@
 
 ## test-spark: the books of Spark equal those of DuckDB, on a cluster of this machine; needs Java 17.
