@@ -20,7 +20,8 @@ from conftest import Books, command
 
 from orchestration.explain import NothingToExplain, explain
 from orchestration.explain.books_read import tier_prices
-from orchestration.explain.exact import rounded, shown, spread
+from orchestration.explain.exact import as_decimal, rounded, shown, spread
+from orchestration.explain.printout import Comparison
 from orchestration.sample import generate_sample
 from orchestration.settings import PROJECT_ROOT, Settings
 
@@ -188,6 +189,23 @@ def test_a_line_of_every_kind_adds_up(billed: Books, kind: tuple[str, bool]) -> 
     assert explained.text.endswith("Every step adds up.")
 
 
+@pytest.mark.parametrize("kind", sorted(EVERY_KIND), ids=lambda kind: kind[0] + "-late" * kind[1])
+def test_a_page_is_the_same_as_data(billed: Books, kind: tuple[str, bool]) -> None:
+    """A table has one step of its own, every comparison two exact figures, a sum its rows."""
+    explained = explain(billed.settings, lines_of(billed)[kind])
+
+    compared = [comparison for step in explained.steps for comparison in step.comparisons]
+    assert len(compared) >= explained.text.count(": yes")
+    assert all(step.adds_up for step in explained.steps)
+    for step in explained.steps:
+        assert step.section in explained.text
+        assert step.title in explained.text
+        assert all(sentence in explained.text for sentence in step.said)
+        assert len({tuple(row) for row in step.rows}) <= 1
+        assert not [cell for row in step.rows for cell in row.values() if isinstance(cell, float)]
+    assert {type(c.actual) for c in compared} | {type(c.expected) for c in compared} == {Decimal}
+
+
 def test_a_prorated_plan_is_worked_out_by_hand(billed: Books) -> None:
     """Agri Scan starts on 20 January, 21 of the 31 days of its cycle: 9,000 × 0.012 × 21 / 31."""
     text = explain(billed.settings, "agri-scan/2026-01-10/base_credits/sub-agri-scan").text
@@ -310,6 +328,9 @@ def test_both_figures_are_named(billed: Books, copied: Settings) -> None:
 
     assert not explained.adds_up
     assert f"{FAILED}: amount is 73.16, the line is 80.00" in explained.text
+    [failed] = [c for step in explained.steps for c in step.comparisons if not c.adds_up]
+    assert failed == Comparison("amount", "the line", Decimal("73.16"), Decimal(80), False)
+    assert [step.title for step in explained.steps if not step.adds_up] == ["The arithmetic"]
 
 
 def test_a_lost_event_does_not_add_up(copied: Settings) -> None:
@@ -397,6 +418,16 @@ def test_halves_are_rounded_away_from_zero(number: str, places: int, expected: s
 )
 def test_numbers_are_shown_in_full(number: str, least: int, expected: str) -> None:
     assert shown(Fraction(number), least) == expected
+
+
+@pytest.mark.parametrize(
+    "number", ["0", "-600", "0.125", "1/3", "98765432109876543210987654321.000000000000001"]
+)
+def test_a_number_as_data_loses_no_digit(number: str) -> None:
+    exact = as_decimal(Fraction(number))
+
+    assert Fraction(exact) == Fraction(number)
+    assert isinstance(exact, Fraction if number == "1/3" else Decimal)
 
 
 def test_what_rounding_leaves_over_goes_to_the_largest_weight() -> None:

@@ -35,6 +35,7 @@ def burst_surcharge(trace: Trace) -> list[Row]:
     credits, prices = _work_out(trace, hours)
     by_day = {day: rounded(sum_of_day, 6) for day, sum_of_day in credits.items()}
     quantity = sum(by_day.values(), ZERO)
+    page.begin("Burst credits by day")
     page.table(
         ["posted on", "burst credits, rounded to 6"],
         [[day, of_day] for day, of_day in by_day.items()],
@@ -83,6 +84,7 @@ def _work_out(
         checks.append((f"{hour_name} burst minutes", burst, hour["burst"]))
         checks.append((f"{hour_name} burst credits", burst_credits, hour["burst_credits"]))
     header = ["hour", "posted on", "window of", "minutes", "limit", "excess", "burst"]
+    page.begin("Bursts by hour")
     page.table([*header, "credits", "burst credits"], table)
     page.each_equals("minutes and credits of each hour equal the books", checks)
     return credits, prices

@@ -175,7 +175,7 @@ def _print_events(trace: Trace, events: int, rows: int) -> None:
     )
     if printed:
         page.table(
-            ["used on", "delivered in", "event", "quantity", "", "minutes"],
+            ["used on", "delivered in", "event", "quantity", "meter", "minutes"],
             [
                 [
                     event["usage_day"],

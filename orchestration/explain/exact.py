@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -44,6 +45,17 @@ def shown(number: Fraction, least: int = 0) -> str:
     sign = "-" if close < 0 else ""
     endless = "..." if close != number else ""
     return f"{sign}{whole:,}" + (f".{digits}{endless}" if digits else endless)
+
+
+def as_decimal(number: Fraction) -> Decimal | Fraction:
+    """A number as a decimal, where its digits end; no digit is lost."""
+    scaled, places = number, 0
+    while scaled.denominator != 1:
+        larger = scaled * 10
+        if larger.denominator == scaled.denominator:
+            return number
+        scaled, places = larger, places + 1
+    return Decimal(f"{scaled.numerator}E-{places}")
 
 
 def decimals_of(number: Fraction) -> int:

@@ -18,7 +18,7 @@ from orchestration.explain.moves import adjustment, expiry, rollover
 from orchestration.explain.overage import overage
 from orchestration.explain.packs import auto_purchase, order
 from orchestration.explain.plan_fee import plan
-from orchestration.explain.printout import FAILED, Page
+from orchestration.explain.printout import FAILED, Page, Step
 from orchestration.explain.trace import Trace
 from orchestration.printable import printable
 from orchestration.settings import Settings
@@ -45,12 +45,22 @@ _KINDS: dict[str, Callable[[Trace], list[Row]]] = {
 """What works a kind of line out: it returns the rows of usage that stand behind the line."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
-    """A page of plain text, and whether every step on it adds up."""
+    """A line's explanation, as a page of plain text and as data.
+
+    Attributes:
+        text: the page.
+        adds_up: whether every step on it does.
+        steps: the same as data, in the order of the page.
+    """
 
     text: str
     adds_up: bool
+    steps: tuple[Step, ...]
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 def explain(
@@ -87,7 +97,7 @@ def explain_line(
         raise NothingToExplain(_no_such_line(books, line_id))
     page = Page(rows)
     _write(Trace(books, page, lines[0], events))
-    return Explanation(page.text(), page.adds_up)
+    return Explanation(page.text(), page.adds_up, page.steps())
 
 
 def _no_such_line(books: ExplainedBooks, line_id: str) -> str:
@@ -107,8 +117,7 @@ def _no_such_line(books: ExplainedBooks, line_id: str) -> str:
 def _write(trace: Trace) -> None:
     """Write the page: the line, its arithmetic, the way down, and whether all of it adds up."""
     page, line = trace.page, trace.line
-    page.say(line["invoice_line_id"])
-    page.say("=" * len(line["invoice_line_id"]))
+    page.name(line["invoice_line_id"])
     usage = ", usage that came after its cycle closed" if line["is_adjustment"] else ""
     page.say(f"{line['description']} ({line['line_type']}{usage})")
     page.say(
@@ -132,15 +141,13 @@ def _write(trace: Trace) -> None:
             page.fail(str(gone))
         else:
             follow_events(trace, rows)
-    page.say()
     if page.adds_up:
-        page.say("Every step adds up.")
+        page.conclude("Every step adds up.")
         return
     steps = "1 step" if page.failures == 1 else f"{page.failures} steps"
-    page.say(f"{FAILED}: {steps} above.")
-    if line["status"] == "final":
-        page.say(
-            "A final invoice stays as it closed. If a seed was edited or a row cured since, "
-            "the control final_invoice_lines names it, and a person settles the difference "
-            "in contracts/adjustments."
-        )
+    final = (
+        "A final invoice stays as it closed. If a seed was edited or a row cured since, "
+        "the control final_invoice_lines names it, and a person settles the difference "
+        "in contracts/adjustments."
+    )
+    page.conclude(f"{FAILED}: {steps} above.", *[final] * (line["status"] == "final"))

@@ -36,7 +36,7 @@ def follow_grants(
     transfers = of_grants(trace, values)
     incoming = [t for t in transfers if t["kind"] in ("grant", "refund")]
     outgoing = [t for t in transfers if t["kind"] not in ("grant", "refund")]
-    page.say("Into the wallet")
+    page.begin("Into the wallet")
     print_transfers(trace, incoming)
     for grant_id, value in values.items():
         own = [t for t in incoming if t["grant_id"] == grant_id]
@@ -44,7 +44,7 @@ def follow_grants(
             granted = trace.line["quantity"] if credits is None else credits
             page.equals("granted credits", sum_of(own, "credits"), "what is due", granted)
             page.equals("their value", sum_of(own, "value"), "what was charged, net", value)
-    page.say("Out of the wallet")
+    page.begin("Out of the wallet")
     print_transfers(trace, outgoing)
     if trace.line["line_type"] in ("rollover", "expiry"):
         kind = trace.line["line_type"]

@@ -50,10 +50,11 @@ def of_kind(trace: Trace, kind: str) -> list[Row]:
 def print_transfers(trace: Trace, transfers: Sequence[Row]) -> None:
     """Print transfers with their sum."""
     trace.page.table(
-        ["transfer", "from", "to", "credits", "value"],
+        ["transfer", "posted on", "from", "to", "credits", "value"],
         [
             [
                 transfer["transfer_id"],
+                transfer["posted_on"],
                 transfer["debit_account"].partition(":")[0],
                 transfer["credit_account"].partition(":")[0],
                 transfer["credits"],
@@ -61,6 +62,6 @@ def print_transfers(trace: Trace, transfers: Sequence[Row]) -> None:
             ]
             for transfer in transfers
         ],
-        ["sum", "", "", sum_of(transfers, "credits"), sum_of(transfers, "value")],
+        ["sum", "", "", "", sum_of(transfers, "credits"), sum_of(transfers, "value")],
         more=" transfers, in the sum",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -24,8 +24,18 @@ class CurrentPublication:
     """One publication, whatever is published meanwhile."""
 
     folder: Path
-    last_day: date
-    """The day as of whose end it is."""
+    manifest: Mapping[str, Any]
+    """What was written down of it, last of all."""
+
+    @property
+    def last_day(self) -> date:
+        """The day as of whose end it is."""
+        return date.fromisoformat(self.manifest["last_delivery_day"])
+
+    @property
+    def run_id(self) -> str:
+        """The run that published it."""
+        return str(self.manifest["run_id"])
 
     @classmethod
     def of(cls, settings: Settings) -> CurrentPublication:
@@ -34,14 +44,23 @@ class CurrentPublication:
         Raises:
             NothingPublished: there is none.
         """
-        folder = (settings.published_dir / "current").resolve()
+        return cls.within(settings.published_dir)
+
+    @classmethod
+    def within(cls, published: Path) -> CurrentPublication:
+        """The same, by the folder that all publications are in.
+
+        Raises:
+            NothingPublished: there is none.
+        """
+        folder = (published / "current").resolve()
         try:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise NothingPublished(
-                f"Nothing is published in {settings.published_dir}: bill a day first"
+                f"Nothing is published in {published}: bill a day first"
             ) from None
-        return cls(folder, date.fromisoformat(manifest["last_delivery_day"]))
+        return cls(folder, manifest)
 
     def rows(self, table: str, columns: Sequence[str]) -> list[dict[str, Any]]:
         """The given columns of a published table, a row at a time."""
