@@ -65,14 +65,14 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or an empty one.")],
 ) -> None:
     """Write seeds, feeds and settings to begin your own books with; overwrites nothing."""
-    from gpu_credits.starter import CLOSES_ON, OPENS_ON, write_starter
+    from gpu_credits.starter import write_starter
 
     with _told("Nothing was written."):
         written = write_starter(folder)
     print(f"Wrote {len(written)} files into {folder.expanduser().absolute()}. Next:")
     print(f"  cd {shlex.quote(str(folder))}    # its .env is read by every command started there")
     print("  gpu-credits check    # judges seeds and feeds, bills nothing; then edit both")
-    print(f"  gpu-credits bill {OPENS_ON} {CLOSES_ON}    # lands, bills and publishes into data/")
+    print("  gpu-credits run    # lands, bills and publishes all that is delivered, into data/")
 
 
 @app.command()
@@ -103,6 +103,31 @@ def check(
                 settings, first, last, say=lambda part: print(printable_lines(part), flush=True)
             )
         )
+
+
+@app.command()
+def run() -> None:
+    """Bill all that is delivered; without FEEDS_URL six weeks of a sample, written first."""
+    from orchestration.night.bill_days import bill_days
+    from orchestration.settings import load_settings
+    from orchestration.sources.arrivals import arrivals
+
+    with _told("Nothing was billed."):
+        settings = load_settings()
+        if "feeds_url" not in settings.model_fields_set and not settings.usage_url:
+            from orchestration.sample import CLOSES_ON, OPENS_ON, generate_sample
+
+            print(generate_sample(Path(settings.feeds_url), OPENS_ON, CLOSES_ON), flush=True)
+            os.environ.setdefault("BOOKS_OPEN_ON", OPENS_ON.isoformat())
+            raise typer.Exit(bill_days(OPENS_ON, CLOSES_ON))
+        found = arrivals(settings)
+        if found is None or not found.there:
+            raise PlainError(
+                f"{found.where} holds no usage delivery yet"
+                if found
+                else "USAGE_URL has an answer for every day: say which ones, gpu-credits bill FROM TO"
+            )
+        raise typer.Exit(bill_days(found.there[0], found.there[-1]))
 
 
 @app.command()
