@@ -53,7 +53,7 @@ def wheel(uv, tmp_path_factory) -> Path:
         source = PROJECT_ROOT / name
         if source.is_file():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, tree / name)
+            shutil.copy(source, tree / name)
     run(uv, "build", "--quiet", "--wheel", "--out-dir", tree / "dist", tree, cwd=tree)
     [built] = (tree / "dist").glob("*.whl")
     return built
@@ -69,16 +69,21 @@ def books_of_the_checkout(sample_feeds, tmp_path_factory) -> Path:
     return data / "published" / "current"
 
 
+def interpreter(name: str) -> str | None:
+    """A Python of that name that runs: a name on the path may be a version manager's placeholder."""
+    kept = (Path.home() / ".pyenv" / "versions").glob(f"*/bin/{name}")
+    for found in filter(None, (shutil.which(name), *map(str, kept))):
+        if not subprocess.run([found, "-c", ""], check=False, capture_output=True).returncode:
+            return found
+    return None
+
+
 @pytest.mark.parametrize("name", PYTHONS)
 def test_the_wheel_bills_the_sample_from_an_empty_folder(
     uv, wheel, sample_feeds, books_of_the_checkout, tmp_path, name
 ):
-    python = shutil.which(name)
-    # A name alone may be the placeholder of a version manager.
-    if (
-        not python
-        or subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode
-    ):
+    python = interpreter(name)
+    if not python:
         pytest.skip(f"{name} is not installed")
     run(python, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     constraints = ("--constraints", PROJECT_ROOT / "requirements.lock")
