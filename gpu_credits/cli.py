@@ -8,6 +8,7 @@ are imported by the command that needs them: settings are judged before seconds 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,51 @@ def _told(outcome: str = "") -> Iterator[None]:
 def _in_order(first: date, last: date) -> None:
     if last < first:
         raise typer.BadParameter(f"TO={last} lies before FROM={first}")
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or an empty one.")],
+) -> None:
+    """Write seeds, feeds and settings to begin your own books with; overwrites nothing."""
+    from gpu_credits.starter import CLOSES_ON, OPENS_ON, write_starter
+
+    with _told("Nothing was written."):
+        written = write_starter(folder)
+    print(f"Wrote {len(written)} files into {folder.expanduser().absolute()}. Next:")
+    print(f"  cd {shlex.quote(str(folder))}    # its .env is read by every command started there")
+    print("  gpu-credits check    # judges seeds and feeds, bills nothing; then edit both")
+    print(f"  gpu-credits bill {OPENS_ON} {CLOSES_ON}    # lands, bills and publishes into data/")
+
+
+@app.command()
+def check(
+    first: Annotated[
+        date | None,
+        typer.Argument(parser=date.fromisoformat, metavar="[FROM", help="Else, the first there."),
+    ] = None,
+    last: Annotated[
+        date | None,
+        typer.Argument(parser=date.fromisoformat, metavar="TO]", help="Else, the last there."),
+    ] = None,
+) -> None:
+    """Judge seeds and feeds, and say what would be billed; bills nothing, writes nothing into DATA_DIR.
+
+    Exit code 0: nothing is wrong; 1: something in the feeds; 2: something in the seeds or settings.
+    """
+    from orchestration.settings import load_settings
+
+    if first and last:
+        _in_order(first, last)
+    with _told():
+        settings = load_settings()
+        from orchestration.trial.readiness import judge_readiness
+
+        raise typer.Exit(
+            judge_readiness(
+                settings, first, last, say=lambda part: print(printable_lines(part), flush=True)
+            )
+        )
 
 
 @app.command()

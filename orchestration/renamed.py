@@ -36,7 +36,7 @@ def under_new_names(environment: Mapping[str, str]) -> dict[str, Any]:
             + ": take the old one out"
         )
     for name in old_names:
-        _say_once(f"The setting {name} is called {SETTINGS[name]} now; the old name goes next.")
+        say_once(f"The setting {name} is called {SETTINGS[name]} now; the old name goes next.")
     return {SETTINGS[name].lower(): given[name] for name in old_names}
 
 
@@ -57,5 +57,6 @@ def remove_old_lists(data_dir: Path, kind: str, patience: float) -> None:
 
 
 @cache
-def _say_once(text: str) -> None:
+def say_once(text: str) -> None:
+    """Warn of something, once in a process however often the settings are read."""
     logging.getLogger(__name__).warning(text)

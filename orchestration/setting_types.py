@@ -27,11 +27,21 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().resolve()
 
 
+def _feeds(url: str) -> str:
+    """A local folder by its whole path, so that every message names it; a URL as it is."""
+    return url if "://" in url else str(_absolute(Path(url)))
+
+
 def _can_hold_a_database(path: Path) -> Path:
     # DuckDB would put its journal into another folder for the one, and find no file for the other.
     for character in "?\\":
         if character in str(path):
             raise ValueError(f"DuckDB cannot work in a folder with {character} in its path")
+    for place in (path, *path.parents):
+        if place.is_dir():
+            break
+        if place.exists():
+            raise ValueError(f"{place} is a file; name a folder, which is made if it isn't there")
     return path
 
 
@@ -129,6 +139,7 @@ def _origins(origins: str) -> str:
 
 Folder = Annotated[Path, AfterValidator(_absolute)]
 DataFolder = Annotated[Folder, AfterValidator(_can_hold_a_database)]
+Feeds = Annotated[str, AfterValidator(_feeds)]
 Share = Annotated[Decimal, Field(ge=0, le=1, max_digits=7, decimal_places=6)]
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$"), AfterValidator(_at_most_two_minor_digits)]
 Memory = Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$")]

@@ -1,4 +1,4 @@
-"""Every setting of the job, read from the environment once and validated before anything runs.
+"""Every setting of the job, read from the environment and ``.env`` and validated before anything runs.
 
 Nothing else in the project reads an environment variable, except dbt (which gets its two paths
 from here, see ``dbt_environment``).
@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from orchestration import renamed
+from orchestration import env_file, renamed
 from orchestration.errors import PlainError
 from orchestration.places import Places
 from orchestration.setting_types import (
@@ -26,6 +26,7 @@ from orchestration.setting_types import (
     Currency,
     DatabaseUrl,
     DataFolder,
+    Feeds,
     Folder,
     Memory,
     MixServices,
@@ -61,7 +62,7 @@ class Settings(Places, BaseSettings):
         default=PROJECT_ROOT / "seeds",
         description="Folder with the seeds to bill with: catalog/, fleet/ and contracts/.",
     )
-    feeds_url: str = Field(
+    feeds_url: Feeds = Field(
         default=str(PROJECT_ROOT / "data" / "sample_feeds"),
         description="Where the feeds come from: a folder, or any URL that fsspec opens.",
     )
@@ -337,6 +338,16 @@ class Settings(Places, BaseSettings):
         """What is there once anything was billed: the file of DuckDB, the folder of Spark."""
         return self.spark_tables_dir if self.dbt_target == "spark" else self.warehouse_file
 
+    def require_feeds(self) -> None:
+        """Make sure that the folder of the feeds is there, if it is one of this machine.
+
+        Raises:
+            SettingsError: it isn't.
+        """
+        folder = self.feeds_url.removeprefix("file://")
+        if "://" not in folder and not Path(folder).is_dir():
+            raise SettingsError(f"FEEDS_URL={folder!r} is not a folder: nothing is there")
+
     def apart(self, **others: Any) -> Settings:
         """These settings with other values for some, such as ``data_dir``.
 
@@ -377,7 +388,7 @@ class Settings(Places, BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read and validate the environment; from here on, what the process writes is private.
+    """Read and validate the environment and ``.env``; from here on, what the process writes is private.
 
     Under DATA_DIR stand customers, prices and usage: its owner writes, its group may read (BI), and
     nobody else sees anything.
@@ -385,18 +396,29 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: names every setting that is wrong, with its value and what is expected.
     """
+    names = [name.upper() for name in Settings.model_fields]
+    path = None
     try:
-        settings = Settings(**renamed.under_new_names(os.environ))
-    except renamed.SetTwice as error:
-        raise SettingsError(f"Wrong settings in the environment: {error}") from None
+        given = renamed.under_new_names(os.environ)
+        if path := env_file.env_file(os.environ):
+            of_file = env_file.read_env_file(path, names, renamed.SETTINGS)
+            set_here = {name.upper() for name, value in os.environ.items() if value}
+            given = {n.lower(): v for n, v in of_file.items() if n not in set_here} | given
+        settings = Settings(**given)
+    except (renamed.SetTwice, env_file.EnvFileError) as error:
+        raise SettingsError(f"Wrong settings: {error}") from None
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])).upper()}={_shown(problem)}: {problem['msg']}"
+            f"{'.'.join(map(str, problem['loc'])).upper()}={_shown(problem)}: "
+            f"{problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors()
         )
-        raise SettingsError(f"Wrong settings in the environment: {problems}") from None
+        also = f" or {path}" if path else ""
+        raise SettingsError(f"Wrong settings in the environment{also}: {problems}") from None
     if not settings.seeds_dir.is_dir():
         raise SettingsError(f"SEEDS_DIR={str(settings.seeds_dir)!r} is not a folder")
+    for sentence in env_file.misspelt(os.environ, names):
+        renamed.say_once(sentence)
     os.umask(os.umask(0o077) | 0o027)
     return settings
 

@@ -60,6 +60,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the machine leaks into a test."""
     for name in SETTING_NAMES:
         monkeypatch.delenv(name, raising=False)
+    # Nor does a file of settings in the working directory.
+    monkeypatch.setenv("ENV_FILE", os.devnull)
 
 
 def days(first: str | date, last: str | date) -> list[date]:

@@ -98,3 +98,11 @@ def test_a_name_that_spark_takes_for_a_pattern_is_refused_there(tmp_path, monkey
     monkeypatch.setenv("DBT_TARGET", "spark")
     with pytest.raises(SettingsError, match="Spark cannot read a DATA_DIR"):
         load_settings()
+
+
+@pytest.mark.parametrize("below", ["", "books", "books/of/ours"])
+def test_a_data_dir_that_is_a_file_is_refused(tmp_path, monkeypatch, below):
+    (tmp_path / "data").write_text("not a folder")
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data" / below))
+    with pytest.raises(SettingsError, match=rf"DATA_DIR=.*: {tmp_path}/data is a file"):
+        load_settings()

@@ -69,8 +69,36 @@ def test_a_command_that_fails_after_it_published_says_that_it_did(tmp_path, monk
         raise ValueError("no summary")
 
     told = []
+    monkeypatch.setattr(bill_days, "require_arrivals", lambda *of: None)
     monkeypatch.setattr(bill_days, "_bill", publish_and_fail)
     monkeypatch.setattr(bill_days, "notify", lambda settings, run, **how: told.append(run.outcome))
     with pytest.raises(ValueError, match="no summary"):
         bill_days.bill_days(date(2026, 1, 5), date(2026, 1, 5))
     assert told == ["The books were published; what follows on them did not succeed."]
+
+
+def check_failed(name: str, description: str | None) -> SimpleNamespace:
+    said = SimpleNamespace(
+        passed=False,
+        severity=SimpleNamespace(value="ERROR"),
+        check_name=name,
+        asset_key=SimpleNamespace(path=["usage"]),
+        description=description,
+    )
+    return event("ASSET_CHECK_EVALUATION", asset_check_evaluation_data=said)
+
+
+def step_failed(description: str) -> SimpleNamespace:
+    said = SimpleNamespace(user_failure_data=SimpleNamespace(description=description))
+    return event("STEP_FAILURE", step_failure_data=said)
+
+
+def test_a_test_that_only_failed_is_not_said_beside_the_step_that_says_why():
+    bare, told = check_failed("unique", None), check_failed("whole", "a file is missing")
+    assert failed_run("r", {}, [bare, step_failed("Controls failed: c")]).problems == (
+        "Controls failed: c",
+    )
+    assert failed_run("r", {}, [bare, told]).problems == (
+        "check whole of usage failed: a file is missing",
+        "check unique of usage failed",
+    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from gauge_scenes import SCENES, Scene, daily, plan, publish
@@ -113,9 +115,10 @@ def test_every_answer_is_private_and_says_who_may_embed_it(settings, client):
         ask(client, "capped", token),
         ask(client, "healthy", None),
         client.get("/"),
+        client.get("/nothing"),
         client.post(gauge_path("healthy")),
     ]
-    assert [answer.status_code for answer in answers] == [200, 404, 401, 404, 405]
+    assert [answer.status_code for answer in answers] == [200, 404, 401, 200, 404, 405]
     for answer in answers:
         headers = answer.headers
         assert headers["cache-control"] == "private, no-store"
@@ -140,24 +143,40 @@ def test_figures_that_should_have_been_renewed_are_called_out_of_date(settings):
         assert model["is_stale"] is stale
 
 
-def test_the_command_prints_a_link_and_refuses_to_serve_nothing(tmp_path):
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "gpu_credits", "portal", *arguments],
-            cwd=PROJECT_ROOT,
-            env={"DATA_DIR": str(tmp_path), "PATH": ""},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+def test_the_root_says_what_this_is(client):
+    answer = client.get("/")
+    assert answer.status_code == 200
+    assert "gpu-credits portal link CUSTOMER" in answer.text
 
-    link = run("link", SLASHED)
+
+def run(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gpu_credits", "portal", *arguments],
+        cwd=PROJECT_ROOT,
+        env={"DATA_DIR": str(data_dir), "PATH": "", "ENV_FILE": os.devnull},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_prints_a_link_of_who_has_a_gauge(settings):
+    link = run(settings.data_dir, "link", SLASHED)
     assert link.stdout.startswith(
         "http://127.0.0.1:8000/customers/tenant%2F7%20%26%20co/gauge?token="
     )
-    serve = run("serve")
-    assert serve.returncode == 1
-    assert "no pages yet" in serve.stderr
+    nobody = run(settings.data_dir, "link", "nobody")
+    assert nobody.returncode == 2
+    assert nobody.stdout == ""
+    assert "no gauge of a customer 'nobody', but of capped, healthy, tenant/7" in nobody.stderr
+    assert "is healthy meant?" in run(settings.data_dir, "link", "helthy").stderr
+
+
+@pytest.mark.parametrize("asked", [["serve"], ["link", "healthy"]])
+def test_before_the_first_billing_there_is_nothing_to_show(tmp_path, asked):
+    refused = run(tmp_path, *asked)
+    assert refused.returncode == 1
+    assert f"no pages in {tmp_path}/portal/pages yet" in refused.stderr
 
 
 @pytest.mark.parametrize(

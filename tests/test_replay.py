@@ -199,7 +199,9 @@ def test_books_of_an_import_are_not_written_through_a_link(tmp_path):
 
 def test_settings_apart_have_no_folder_of_the_books(tmp_path):
     """Folders are worked out once; those of the books must not be handed on."""
-    books = Settings(data_dir=tmp_path / "books", feeds_url="somewhere", send_policy_actions=False)
+    books = Settings(
+        data_dir=tmp_path / "books", feeds_url="s3://somewhere", send_policy_actions=False
+    )
     of_books = {
         name: getattr(books, name)
         for name, value in inspect.getmembers(Settings)
@@ -210,7 +212,7 @@ def test_settings_apart_have_no_folder_of_the_books(tmp_path):
     for name, path in of_books.items():
         assert getattr(other, name).relative_to(tmp_path / "apart")
         assert path.relative_to(tmp_path / "books")
-    assert other.feeds_url == "somewhere"
+    assert other.feeds_url == "s3://somewhere"
     assert other.books_open_on == FIRST
     assert other.dbt_environment()["DATA_DIR"] == str(tmp_path / "apart")
 

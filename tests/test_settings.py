@@ -47,7 +47,7 @@ def test_an_old_name_is_read_and_says_the_new_one_once(monkeypatch, caplog):
     monkeypatch.setenv("DELIVERY_FROM", "2026-01-05")
     monkeypatch.setenv("policy_delivery", "on")
     monkeypatch.setenv("POLICY_API_URL", "https://usage.example.com")
-    renamed._say_once.cache_clear()
+    renamed.say_once.cache_clear()
     for settings in (load_settings(), load_settings()):
         assert (str(settings.outbox_from), settings.send_policy_actions) == ("2026-01-05", True)
     assert [record.getMessage() for record in caplog.records] == [

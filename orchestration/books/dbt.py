@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,9 @@ from typing import IO
 from orchestration.settings import DBT_PROJECT_DIR, PROJECT_ROOT, Settings
 
 BOUND_DBT = PROJECT_ROOT / "orchestration" / "bin" / "bound_dbt.py"
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""What dbt colours its words with, for a terminal."""
 
 
 def run_dbt(

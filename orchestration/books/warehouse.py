@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from decimal import Decimal
 
 import duckdb
 
@@ -116,8 +117,14 @@ def failed_controls(settings: Settings, limit: int = 10) -> list[str]:
         if not built:
             return []
         rows = warehouse.execute(
-            "select control, scope, expected, actual from billing_controls "
-            "where severity = 'error' and passed is not true order by all limit $1",
+            "select control, count(*), min_by((scope, expected, actual), (scope, expected, actual)) "
+            "from billing_controls where severity = 'error' and passed is not true "
+            "group by control order by control limit $1",
             [limit],
         ).fetchall()
-    return [f"control {c} of {s}: expected {e}, found {a}" for c, s, e, a in rows]
+    return [_failed(control, count, *first) for control, count, first in rows]
+
+
+def _failed(control: str, count: int, scope: str, expected: Decimal, actual: Decimal) -> str:
+    more = f" (and {count - 1:,} more of it)" if count > 1 else ""
+    return f"control {control} of {scope}: expected {expected}, found {actual}{more}"

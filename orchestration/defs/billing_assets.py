@@ -13,6 +13,7 @@ from dagster_dbt import (
 )
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
+from orchestration.books.dbt import COLOURS
 from orchestration.books.dbt_project import clear_old_targets
 from orchestration.books.warehouse import failed_controls
 from orchestration.defs.feed_assets import asked_days
@@ -20,6 +21,7 @@ from orchestration.location import dbt_project
 from orchestration.night.billing import NothingToBill, billing_run
 from orchestration.night.instance import WRITER_POOL
 from orchestration.partitions import delivery_day
+from orchestration.printable import printable
 from orchestration.seeds.staging import SeedError
 from orchestration.settings import Settings
 
@@ -79,12 +81,19 @@ def _bill(
     except (NothingToBill, SeedError) as reason:
         raise dg.Failure(str(reason), allow_retries=False) from None
     except DagsterDbtCliRuntimeError as error:
-        failed = failed_controls(settings)
-        if not failed:
-            raise
-        raise dg.Failure(
-            "Controls failed, so nothing is published: " + "; ".join(failed), allow_retries=False
-        ) from error
+        said = (
+            f"Controls failed, so nothing is published: {'; '.join(failed)}. docs/checks.md says "
+            "what each control holds"
+            if (failed := failed_controls(settings))
+            else f"dbt failed, so nothing is published: {_said_by_dbt(error)}"
+        )
+        raise dg.Failure(said, allow_retries=False) from error
+
+
+def _said_by_dbt(error: DagsterDbtCliRuntimeError) -> str:
+    """What dbt said of what failed, on one line; dagster-dbt puts its command line before that."""
+    said = (error.description or "").partition("Errors parsed from dbt logs:")[2]
+    return printable(" ".join(COLOURS.sub("", said).split())) or "it did not say why"
 
 
 def _refuse_a_part(context: dg.AssetExecutionContext) -> None:

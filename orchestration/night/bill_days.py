@@ -15,6 +15,7 @@ from orchestration.night.notify import notify
 from orchestration.printable import printable_lines
 from orchestration.seeds.staging import BookDays, check_seeds
 from orchestration.settings import Settings, load_settings, without_credentials
+from orchestration.sources.arrivals import require_arrivals
 
 
 def bill_days(first: date, last: date) -> int:
@@ -26,11 +27,13 @@ def bill_days(first: date, last: date) -> int:
     Raises:
         SettingsError: a setting is wrong; nothing was begun.
         SeedError: the seeds are, or they cannot follow on those that were billed.
+        MissingDeliveries: a delivery day that was asked for isn't there.
     """
     settings = load_settings()
     before = published_by(settings.published_dir)
     try:
-        check_seeds(settings.seeds_dir, _book_days(settings, first, last))
+        check_seeds(settings.seeds_dir, book_days(settings, first, last))
+        require_arrivals(settings, first, last)
         use_instance(settings)
         return _bill(settings, first, last)
     except Exception as error:
@@ -44,11 +47,12 @@ def bill_days(first: date, last: date) -> int:
             (problem,),
             has_published=None if None in (before, after) else before != after,
         )
-        notify(settings, run, log=_complain, warn=_complain)
+        # Whoever ends the command says what a PlainError says.
+        notify(settings, run, log=_say_nothing if is_known else _complain, warn=_complain)
         raise
 
 
-def _book_days(settings: Settings, first: date, last: date) -> BookDays:
+def book_days(settings: Settings, first: date, last: date) -> BookDays:
     """The days that the books will cover, before anything of them is landed."""
     days = [first, last, *landed_days(settings.landing_dir)]
     return BookDays(settings.books_open_on or min(days), max(days))
@@ -56,6 +60,10 @@ def _book_days(settings: Settings, first: date, last: date) -> BookDays:
 
 def _complain(text: str) -> None:
     print(printable_lines(text), file=sys.stderr)
+
+
+def _say_nothing(_: str) -> None:
+    pass
 
 
 def _bill(settings: Settings, first: date, last: date) -> int:
@@ -91,11 +99,12 @@ def _bill(settings: Settings, first: date, last: date) -> int:
         )
     if not result.success:
         run = failed_run(result.run_id, range_tags, result.all_events, settings.published_dir)
-        _complain(f"\n{run.outcome}")
+        notify(settings, run, log=_say_nothing, warn=_complain)
+        if settings.console_log.stat().st_size:
+            _complain(f"What dbt said is in {settings.console_log}")
+        _complain(f"{run.title}. {run.outcome}")
         for problem in run.problems:
             _complain(f"  - {problem}")
-        _complain(f"What dbt said is in {settings.console_log}")
-        notify(settings, run, log=_complain, warn=_complain)
         return 1
     print(summarize(settings))
     return 0

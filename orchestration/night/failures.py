@@ -85,6 +85,7 @@ def failed_run(
             if its events say that it did, or never began to.
     """
     checks: list[str] = []
+    bare: list[str] = []
     steps: list[str] = []
     whole: list[str] = []
     has_published = began_to_publish = False
@@ -93,10 +94,11 @@ def failed_run(
         if kind == "ASSET_CHECK_EVALUATION":
             check = event.asset_check_evaluation_data
             if not check.passed and check.severity.value == "ERROR":
-                checks.append(
-                    f"check {check.check_name} of {'/'.join(check.asset_key.path)} failed"
-                    + (f": {check.description}" if check.description else "")
-                )
+                named = f"check {check.check_name} of {'/'.join(check.asset_key.path)} failed"
+                if check.description:
+                    checks.append(f"{named}: {check.description}")
+                else:
+                    bare.append(named)
         elif kind == "STEP_FAILURE":
             steps += _step_problem(event)
         elif kind == "STEP_START":
@@ -108,12 +110,14 @@ def failed_run(
     # The switch comes before the event that tells of it: between them, the run may have died.
     unsure = began_to_publish and not has_published
     seen = published_by(published_dir) if unsure and published_dir else None
+    # A test of dbt says only that it failed; the step that it stopped says of what.
+    problems = [*checks, *(steps or bare)] or whole
     return FailedRun(
         run_id=run_id,
         first=tags.get(_RANGE[0]) or tags.get(_PARTITION, ""),
         last=tags.get(_RANGE[1]) or tags.get(_PARTITION, ""),
         # Of a run that failed in a step, the run's own message only says that a step failed.
-        problems=tuple(dict.fromkeys([*checks, *steps] or whole)),
+        problems=tuple(dict.fromkeys(problems)),
         has_published=(None if seen is None else seen == run_id) if unsure else has_published,
     )
 

@@ -8,6 +8,16 @@ import dagster as dg
 
 from orchestration.printable import printable
 
+# What Dagster and dagster-dbt say by the assets' own logger: the steps left out after one that failed, as
+# many lines as there are, and command lines of dbt. What failed, the end of a run says.
+_OF_LIBRARIES = (
+    "Dependencies for step ",
+    "A dbt subsetted execution ",
+    "Copying `",
+    "Running dbt command: ",
+    "Finished dbt command: ",
+)
+
 
 class _Lines(logging.Handler):
     """Prints what the assets say, with the seconds since the start; Dagster's own events stay in the UI."""
@@ -21,6 +31,8 @@ class _Lines(logging.Handler):
         if meta.get("dagster_event") is not None:
             return
         message = meta.get("orig_message") or record.getMessage()
+        if message.startswith(_OF_LIBRARIES):
+            return
         seconds = time.monotonic() - self._began
         print(f"  {seconds:6.1f} s  {printable(message)}", file=sys.__stdout__, flush=True)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestration.errors import NotDone
+from orchestration.errors import NotDone, PlainError
 from orchestration.pages.build import PAGE, POLICY, READ_MODEL
 from orchestration.pages.gauge_page import STALE_HIDDEN, STALE_SHOWN
 from orchestration.pages.names import page_name, session_secret
@@ -29,12 +30,21 @@ from orchestration.settings import Settings
 
 NOBODY = "'none'"
 _SALT = "gauge-session"
+_CUSTOMERS_NAMED = 5
+_WELCOME = (
+    "This portal shows a customer its gauge, by a link that works for some minutes. "
+    "Make one with: gpu-credits portal link CUSTOMER\n"
+)
 
 Clock = Callable[[], datetime]
 
 
 class NoPages(NotDone):
     """There is nothing to serve yet."""
+
+
+class NoSuchCustomer(PlainError):
+    """A gauge was asked for of a customer that has none."""
 
 
 def session_token(settings: Settings, customer_id: str) -> str:
@@ -65,9 +75,13 @@ def portal(settings: Settings, clock: Clock = lambda: datetime.now(UTC)) -> Star
     def read_model(request: Request) -> Response:
         return _for_session(settings, request, READ_MODEL, lambda found: _model(found, clock()))
 
+    def root(_: Request) -> Response:
+        return PlainTextResponse(_WELCOME)
+
     # An id may hold a slash; the longer path comes first.
     return Starlette(
         routes=[
+            Route("/", root),
             Route("/customers/{customer_id:path}/gauge.json", read_model),
             Route("/customers/{customer_id:path}/gauge", page),
         ],
@@ -164,8 +178,7 @@ def serve(settings: Settings, port: int) -> None:
         NoPages: nothing is billed yet.
         WrongKey: the key in DATA_DIR is none.
     """
-    if not (settings.pages_dir / "current").exists():
-        raise NoPages("There are no pages yet; bill first.")
+    _current_pages(settings)
     # Without an access log: the session stands in the address.
     uvicorn.run(
         portal(settings), host="127.0.0.1", port=port, server_header=False, access_log=False
@@ -173,6 +186,35 @@ def serve(settings: Settings, port: int) -> None:
 
 
 def link(settings: Settings, customer: str, port: int) -> str:
-    """A link that opens one customer's gauge in the portal of that port."""
+    """A link that opens one customer's gauge in the portal of that port.
+
+    Raises:
+        NoPages: nothing is billed yet.
+        NoSuchCustomer: it has no gauge.
+    """
+    pages = _current_pages(settings)
+    if not (pages / page_name(settings, customer) / READ_MODEL).is_file():
+        known = [
+            Gauge.model_validate_json(path.read_bytes()).customer_id
+            for path in pages.glob(f"*/{READ_MODEL}")
+        ]
+        near = get_close_matches(customer, known)
+        some = sorted(known)[:_CUSTOMERS_NAMED]
+        others = ", ..." if len(known) > len(some) else ""
+        raise NoSuchCustomer(
+            f"There is no gauge of a customer {customer!r}"
+            + (
+                f"; is {' or '.join(near)} meant?"
+                if near
+                else f", but of {', '.join(some)}{others}."
+            )
+        )
     token = session_token(settings, customer)
     return f"http://127.0.0.1:{port}{gauge_path(customer)}?token={token}"
+
+
+def _current_pages(settings: Settings) -> Path:
+    pages = settings.pages_dir / "current"
+    if not pages.exists():
+        raise NoPages(f"There are no pages in {pages.parent} yet; bill first.")
+    return pages.resolve()

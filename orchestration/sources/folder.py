@@ -388,6 +388,10 @@ class FolderSource:
             for day, files in looks.items()
         }
 
+    def unread_usage(self) -> list[str]:
+        """The files in the folder of usage that nothing reads, because of their names."""
+        return sorted(name for name in self._entries("usage") if not _USAGE_FILE.fullmatch(name))
+
     def _what_is_there(self, feed: str, near: list[str]) -> str:
         """A part of a sentence: the files that may be meant, or that not even the folder is there."""
         if near:
@@ -397,7 +401,11 @@ class FolderSource:
             has_folder = self._files.exists(self._path(feed))
         except Exception as error:
             raise _unreadable(feed, f"the folder {feed}", error) from None
-        return "" if has_folder else f"; FEEDS_URL has no folder {feed}"
+        if has_folder:
+            return ""
+        if isinstance(self._files, LocalFileSystem):
+            return f"; there is no folder {self._path(feed)}"
+        return f"; FEEDS_URL has no folder {feed}"
 
     def _entries(self, feed: str) -> dict[str, dict[str, Any]]:
         """What the file system tells of the files of a feed, by name."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from orchestration import landing
-from orchestration.books.dbt import run_dbt
+from orchestration.books.dbt import COLOURS, run_dbt
 from orchestration.books.warehouse import failed_controls, read_warehouse
 from orchestration.errors import NotDone
 from orchestration.gates.needs import needed_feeds
@@ -34,7 +33,6 @@ from orchestration.sources.usagebox.source import usage_source
 
 _PROBLEMS_SHOWN = 5
 _KINDS = ("touched", "rejected", "collisions", "deliveries")
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class NotBilled(NotDone, RuntimeError):
@@ -105,19 +103,41 @@ def land_feeds(settings: Settings, days: Sequence[date], *, instead: Source | No
     Raises:
         NotBilled: not one usage delivery can be used.
     """
-    place = settings.landing_dir
-    landing.prepare_landing(place)
     # A source that asks for each customer reads them from the staged seeds.
     stage_seeds(settings.seeds_dir, settings.staged_seeds_dir)
-    usage = instead or usage_source(settings)
-    landed = [
-        landing.land_usage(FoundUsage(usage, day), day, place, conflict_days=settings.conflict_days)
-        for day in days
-    ]
+    landed = land_usage(settings, days, instead or usage_source(settings))
     problems = [delivery.problem for delivery in landed if delivery.problem]
     if len(problems) == len(days):
         raise NotBilled("Nothing can be billed: " + " ".join(problems[:_PROBLEMS_SHOWN]))
     needed = needed_feeds(settings.seeds_dir, settings.reporting_currency)
+    land_prices(settings, days, needed, instead=instead)
+
+
+def land_usage(settings: Settings, days: Sequence[date], source: Source) -> list[landing.Delivery]:
+    """Land the usage of a window, and say what came of each day."""
+    place = settings.landing_dir
+    landing.prepare_landing(place)
+    return [
+        landing.land_usage(
+            FoundUsage(source, day),
+            day,
+            place,
+            conflict_days=settings.conflict_days,
+            max_bytes=settings.max_delivery_bytes,
+        )
+        for day in days
+    ]
+
+
+def land_prices(
+    settings: Settings,
+    days: Sequence[date],
+    needed: Collection[UndatedFeed],
+    *,
+    instead: Source | None = None,
+) -> list[landing.Delivery]:
+    """Land the feeds without a day, as a night over a window does, and say what came of each."""
+    landed = []
     live: LiveFeed | None
     for land, live in (
         (landing.land_energy_prices, "energy"),
@@ -126,7 +146,15 @@ def land_feeds(settings: Settings, days: Sequence[date], *, instead: Source | No
         (landing.land_fx_rates, None),
     ):
         source = price_source(settings, live, days[0], days[-1])
-        land(_FirstThatHas(instead, source) if instead else source, place, needed=needed)
+        landed.append(
+            land(
+                _FirstThatHas(instead, source) if instead else source,
+                settings.landing_dir,
+                max_bytes=settings.max_delivery_bytes,
+                needed=needed,
+            )
+        )
+    return landed
 
 
 class _FirstThatHas:
@@ -157,7 +185,7 @@ def bill_apart(settings: Settings, first: date, last: date, run_id: str) -> Path
         NotPublishable: a control failed that did not stop dbt.
     """
     with billing_run(settings, first, last, of_a_window=True) as run:
-        _run_dbt(settings, run.dbt_arguments)
+        build_apart(settings, run.dbt_arguments)
     target = Path(settings.dbt_environment()["DBT_TARGET_PATH"])
     manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
     publish(settings, marts_of(manifest), run_id)
@@ -193,8 +221,12 @@ def _link(path: Path, target: Path) -> None:
         shutil.copyfile(path, target)
 
 
-def _run_dbt(settings: Settings, arguments: list[str]) -> None:
-    """Run dbt as the nightly job does, in a process of its own: it has the environment of its books."""
+def build_apart(settings: Settings, arguments: list[str]) -> None:
+    """Run dbt as the nightly job does, in a process of its own: it has the environment of its books.
+
+    Raises:
+        NotBilled: it or a control failed.
+    """
     settings.warehouse_dir.mkdir(parents=True, exist_ok=True)
     settings.console_log.parent.mkdir(parents=True, exist_ok=True)
     with settings.console_log.open("w", encoding="utf-8") as log:
@@ -214,6 +246,6 @@ def _dbt_errors(settings: Settings) -> list[str]:
         ]
         if failed:
             return failed[:_PROBLEMS_SHOWN]
-    lines = _COLOURS.sub("", settings.console_log.read_text(encoding="utf-8")).splitlines()
+    lines = COLOURS.sub("", settings.console_log.read_text(encoding="utf-8")).splitlines()
     said = [line.strip() for line in lines if line.strip()]
     return ["dbt failed: " + " | ".join(said[-_PROBLEMS_SHOWN:])]

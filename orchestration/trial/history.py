@@ -18,6 +18,7 @@ from orchestration.books.warehouse import writer_lock
 from orchestration.pages.words import amount
 from orchestration.printable import printable
 from orchestration.settings import Settings
+from orchestration.sources.arrivals import require_arrivals
 from orchestration.sources.folder import FolderSource
 from orchestration.trial.books_apart import (
     bill_apart,
@@ -44,12 +45,14 @@ def import_history(settings: Settings, history: str, first: date, last: date) ->
         The settings of the books that were made; an earlier import of this name is gone.
 
     Raises:
-        ScenarioError: the folder's name cannot name books, or it lies within the books.
+        ScenarioError: the folder isn't there, its name cannot name books, or it lies within the books.
+        MissingDeliveries: a day has no usage file.
         NotBilled, NothingToBill, NotPublishable: nothing was billed; the message says why.
     """
     staging = settings.data_dir / "staging"
     books = settings_apart(settings, staging / plain_name(history), first, usage_url="")
     _refuse_books_as_history(settings, books, history)
+    require_arrivals(books.apart(feeds_url=history), first, last)
     with writer_lock(settings.apart(data_dir=staging)):
         shutil.rmtree(books.data_dir, ignore_errors=True)
         land_feeds(books, days_of(first, last), instead=FolderSource(history))
@@ -75,6 +78,8 @@ def _refuse_books_as_history(settings: Settings, books: Settings, history: str) 
     if not isinstance(files, LocalFileSystem):
         return
     folder = Path(os.path.realpath(place))
+    if not folder.is_dir():
+        raise ScenarioError(f"HISTORY={history} is not a folder")
     for own in (settings.data_dir, books.data_dir):
         if folder.is_relative_to(os.path.realpath(own)):
             raise ScenarioError(
