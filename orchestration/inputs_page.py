@@ -1,4 +1,4 @@
-"""``docs/inputs.md``: every field of every feed and seed, written from what the job itself goes by.
+"""Every field of every feed and seed in words, written from what the job itself goes by: ``docs/inputs.md``.
 
 The seeds' columns come from their contract (``dbt_project/models/_seeds.yml``), their examples from the
 sample's seeds; the fields of feeds from ``landing.fields``. ``python -m orchestration.inputs_page`` writes
@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -43,7 +44,10 @@ _EXAMPLE_ROWS = 2
 
 def inputs_page(text: str) -> str:
     """The page with its parts about feeds and seeds written anew; what people wrote around them stays."""
-    for name, parts in (("feeds", map(feed_part, ALL_FIELDS)), ("seeds", seed_parts())):
+    for name, parts in (
+        ("feeds", map(feed_part, ALL_FIELDS)),
+        ("seeds", seed_parts(EXAMPLE_SEEDS)),
+    ):
         begin, end = f"<!-- {name} -->\n", "<!-- end -->"
         if text.count(begin) != 1:
             raise ValueError(f"{PAGE.name} must have one {begin.strip()}, and an end after it")
@@ -52,7 +56,7 @@ def inputs_page(text: str) -> str:
     return text
 
 
-def feed_part(feed: FeedFields) -> str:
+def feed_part(feed: FeedFields, heading: str = "###") -> str:
     """What a feed's files and fields are, with rows that may be delivered."""
     examples = _examples_of(feed)
     rows = [
@@ -61,7 +65,7 @@ def feed_part(feed: FeedFields) -> str:
     ]
     return "\n".join(
         [
-            f"### {feed.files}\n",
+            f"{heading} {feed.files}\n",
             f"{feed.asked_for} {feed.rows}\n",
             _row("field", "type", "needed", "what it means", "example"),
             _row(*["---"] * 5),
@@ -71,12 +75,13 @@ def feed_part(feed: FeedFields) -> str:
     )
 
 
-def seed_parts() -> Iterator[str]:
-    """What each seed and its columns are, with rows of the sample."""
+def seed_parts(seeds: Path, heading: str = "###") -> Iterator[str]:
+    """What each seed and its columns are, with the first rows that a folder of seeds has of it."""
     described = yaml.safe_load(CONTRACTS_FILE.read_text(encoding="utf-8"))["seeds"]
     for contract, seed in zip(seed_contracts(), described, strict=True):
-        text = (EXAMPLE_SEEDS / contract.file).read_text(encoding="utf-8")
-        examples = _first_values(csv.DictReader(text.splitlines()))
+        file = seeds / contract.file
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        examples = _first_values(csv.DictReader(lines))
         rows = [
             _row(
                 f"`{column['name']}`",
@@ -92,13 +97,14 @@ def seed_parts() -> Iterator[str]:
         dated = "; rows of one key may not hold on the same day" if contract.is_dated else ""
         yield "\n".join(
             [
-                f"### {contract.file}\n",
+                f"{heading} {contract.file}\n",
                 f"{seed['description']} Key: {key}{dated}.{absent}\n",
                 _row("column", "type", "needed", "what it means", "example"),
                 _row(*["---"] * 5),
                 *rows,
                 "\n```csv",
-                *text.splitlines()[: 1 + _EXAMPLE_ROWS],
+                ",".join(contract.types),
+                *lines[1 : 1 + _EXAMPLE_ROWS],
                 "```\n",
             ]
         )

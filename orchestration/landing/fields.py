@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestration.landing.event_lines import DAYS_BACK, KNOWN_KEYS, METERS, REQUIRED
+from orchestration.landing.event_lines import DAYS_BACK, METERS, REQUIRED
 from orchestration.landing.price_rules import CARBON, ENERGY, FX, GPU, PRICE_KINDS, CsvFeed
 from orchestration.sources.folder import UNDATED_FILES, USAGE_SUFFIXES, Feed
 
@@ -55,11 +55,6 @@ def _of_csv(feed: CsvFeed) -> dict[str, str]:
     return dict.fromkeys(feed.required, "yes") | dict.fromkeys(
         feed.may_be_empty, "the column, not a value"
     )
-
-
-def usage_fields() -> frozenset[str]:
-    """The fields of a row of usage that mean something to the job."""
-    return frozenset(label.replace("/", "").replace(".", "metadata.") for label in KNOWN_KEYS)
 
 
 USAGE_FIELDS = FeedFields(
