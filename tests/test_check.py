@@ -100,6 +100,8 @@ def test_every_row_is_in_one_figure_and_what_is_not_billed_has_its_line_and_cure
         "never read, since not called usage_<day>: 07.jsonl",
         "unknown_customer: 1 row in usage_2026-01-06.jsonl, line 65: customer_id nobody is not in",
         "unmapped_accelerator: 1 row in usage_2026-01-06.jsonl, line 66: gpu_type T4",
+        "conflict: 1 row in usage_2026-01-06.jsonl, line 63: event_id acme-0001 was delivered",
+        "otherwise on 2026-01-05, line 1, which is billed; deliver what is new under an id",
         "missing_cluster: 1 row in usage_2026-01-06.jsonl, line 67: metadata.cluster",
         "cluster stands beside metadata, not in it",
         "Nothing would be billed: put right",

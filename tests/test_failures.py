@@ -102,3 +102,16 @@ def test_a_test_that_only_failed_is_not_said_beside_the_step_that_says_why():
         "check whole of usage failed: a file is missing",
         "check unique of usage failed",
     )
+
+
+def test_what_dbt_said_is_one_line_without_its_command_and_colours():
+    from dagster_dbt.errors import DagsterDbtCliRuntimeError
+
+    from orchestration.defs.billing_assets import _said_by_dbt
+
+    error = DagsterDbtCliRuntimeError(
+        "The dbt CLI process with command\n\n`dbt build`\n\nfailed with exit code `1`.\n\n"
+        "Errors parsed from dbt logs:\n\n\x1b[31mFailure in test unique\x1b[0m\n\n  Got 3 results"
+    )
+    assert _said_by_dbt(error) == "Failure in test unique Got 3 results"
+    assert _said_by_dbt(DagsterDbtCliRuntimeError("It ended.")) == "it did not say why"

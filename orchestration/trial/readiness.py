@@ -31,12 +31,17 @@ from orchestration.trial.books_apart import (
     land_usage,
     settings_apart,
 )
-from orchestration.trial.row_outcomes import MODELS, Unbilled, rows_by_day, unbilled
+from orchestration.trial.row_outcomes import MODELS, Fate, Unbilled, rows_by_day, unbilled
 
 _KINDS_SHOWN = 30
 _NAMES_SHOWN = 5
 _FIGURES = ("delivered", "billed", "repeated", "in conflict", "to be cured", "set aside")
 _WITHOUT_TESTS = ("build", "--exclude-resource-type", "test", "unit_test", "--select")
+_CURES: dict[Fate, str] = {
+    "set_aside": "have it delivered again as it should be",
+    "curable": "enter it in the seeds, or correct it there",
+    "conflict": "deliver what is new under an id of its own, or as a correction",
+}
 
 Say = Callable[[str], None]
 
@@ -122,7 +127,7 @@ def _judge_seeds(
     except SeedError as error:
         found.seeds_wrong = True
         lines = str(error).splitlines()[1:]
-        found.say("\n".join([f"Seeds in {settings.seeds_dir}: {len(lines)} problems", *lines]))
+        found.say("\n".join([f"Seeds in {settings.seeds_dir}, to be corrected", *lines]))
         return
     rows = sum(map(len, seeds.values()))
     for_days = f", for books from {books.open_on} to {books.last_day}" if books else ""
@@ -231,13 +236,10 @@ def _say_rows(
 def _kind(kind: Unbilled, file: str) -> str:
     # Files of feeds without a day are named in the detail; there may be several.
     where = f"{file}, line {kind.line}" if kind.day else f"line {kind.line}"
-    cure = (
-        "enter it in the seeds, or correct it there"
-        if kind.is_curable
-        else "have it delivered again as it should be"
-    )
     rows = "1 row" if kind.rows == 1 else f"{kind.rows:,} rows, the first"
-    return printable(f"  {kind.feed} {kind.reason}: {rows} in {where}: {kind.detail}; {cure}")
+    return printable(
+        f"  {kind.feed} {kind.reason}: {rows} in {where}: {kind.detail}; {_CURES[kind.fate]}"
+    )
 
 
 def _conclusion(found: Readiness, first: date, last: date) -> str:

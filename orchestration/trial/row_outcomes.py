@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Literal
 
 import duckdb
 
@@ -25,10 +26,24 @@ _BILLED = """
     where reason is null
     group by delivery_day
 """
-_KINDS = """
-    select feed, delivery_date, line_number, reason, detail, {is_curable} as is_curable
-    from {rows}
+_SET_ASIDE = """
+    select feed, delivery_date, line_number, reason, detail, 'set_aside' as fate
+    from read_parquet($1, hive_partitioning = false)
 """
+_CURABLE = """
+    select feed, delivery_date, line_number, reason, detail, 'curable' as fate
+    from int_curable_rows
+"""
+_CONFLICTS = """
+    select
+        'usage', other_delivery, other_line_number, 'conflict',
+        'event_id ' || event_id || ' was delivered otherwise on ' || kept_delivery || ', line '
+            || kept_line_number || ', which is billed',
+        'conflict'
+    from usage_conflicts
+"""
+
+Fate = Literal["set_aside", "curable", "conflict"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +69,7 @@ class Unbilled:
     day: date | None
     line: int
     detail: str
-    is_curable: bool
+    fate: Fate
 
 
 def rows_by_day(settings: Settings, landed: Sequence[Delivery]) -> list[DayRows]:
@@ -94,15 +109,13 @@ def unbilled(settings: Settings, *, is_built: bool) -> list[Unbilled]:
         is_built: whether MODELS are; without them nobody knows which rows a seed edit would cure.
     """
     landing = glob.escape(str(settings.landing_dir))
-    parts = [_KINDS.format(rows="read_parquet($1, hive_partitioning = false)", is_curable="false")]
-    if is_built:
-        parts.append(_KINDS.format(rows="int_curable_rows", is_curable="true"))
+    parts = [_SET_ASIDE, *((_CURABLE, _CONFLICTS) if is_built else ())]
     sql = f"""
         select
             feed, reason, count(*), (min((delivery_date, line_number)))[1],
-            (min((delivery_date, line_number)))[2], detail, is_curable
+            (min((delivery_date, line_number)))[2], detail, fate
         from ({" union all ".join(parts)})
-        group by feed, reason, detail, is_curable
+        group by feed, reason, detail, fate
         order by count(*) desc, feed, reason, detail
     """
     files = [f"{landing}/rejected/*/*.parquet"]
