@@ -16,7 +16,7 @@ FOCUS_PYTHON ?= $(shell for python in $(PYTHON) python3.12 python3.13 $(HOME)/.p
 # Handed on through the environment, so that no shell reads what an id contains.
 export DAY LINE ACTION REASON CUSTOMER SCENARIO HISTORY BASE
 
-.PHONY: run test test-slow test-spark test-spark-dev fuzz bill explain replay import check-catalog settle forget accept-withdrawal bench lint focus-validator focus-gate ui portal docs board
+.PHONY: run test test-slow test-spark test-spark-dev fuzz bill explain replay import check-catalog settle forget accept-withdrawal bench lint focus-validator focus-gate ui portal docs inputs board
 
 .venv/.installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))" \
@@ -152,6 +152,10 @@ portal: .venv/.installed
 ## docs: every table, column, test and reader on one page, published/docs/index.html in DATA_DIR
 docs: .venv/.installed
 	@$(BIN)/python -m gpu_credits docs
+
+## inputs: write the tables of docs/inputs.md anew, from what the job goes by
+inputs: .venv/.installed
+	@$(BIN)/python -m orchestration.inputs_page
 
 .venv/board/.installed: | .venv/.installed
 	@echo "Installing what draws the board into .venv/board (about a minute, once)"

@@ -1,20 +1,17 @@
 """What ``gpu-credits init`` writes: seeds, feeds and settings to begin with, small enough to follow by hand.
 
 The files lie in ``files/`` as they are written, but for ``.env``, which lies there as ``env``; what each
-column of a seed means is written from the seeds' contract.
+field means is written as ``docs/inputs.md`` is.
 """
 
 from __future__ import annotations
 
-import re
 from datetime import date
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from orchestration.errors import PlainError
-from orchestration.seeds.contracts import CONTRACTS_FILE, SeedContract, seed_contracts
+from orchestration.inputs_page import feed_part, seed_parts
+from orchestration.landing.fields import ALL_FIELDS
 
 OPENS_ON = date(2026, 1, 5)
 """The day that the books of the starter open, and its first delivery day."""
@@ -23,9 +20,21 @@ CLOSES_ON = date(2026, 1, 7)
 
 _FILES = Path(__file__).with_name("files")
 _NAMES = {"env": ".env"}
-_SEEDS_PAGE = "seeds/README.md"
-_DOC_BLOCK = re.compile(r"{% docs (\w+) %}\s*(.*?)\s*{% enddocs %}", re.DOTALL)
-_DOC = re.compile(r"{{ doc\('(\w+)'\) }}")
+_FEEDS_HEAD = """\
+# Feeds
+
+What is delivered, a folder per feed; a file may be gzipped (`.gz`). All days are UTC. Replace the files here
+by your own. A row that breaks a rule stops no other: it is set aside with its reason, and
+`gpu-credits check` lists it.
+"""
+_SEEDS_HEAD = """\
+# Seeds
+
+What people edit: `catalog/` is what you sell, `fleet/` what you run, `contracts/` who buys. CSV with commas
+in UTF-8; the first line names the columns, and there are no comments. A day is written YYYY-MM-DD. To change
+a price, end its row with a `valid_to` and add another with that day as `valid_from`. `gpu-credits check`
+names whatever is wrong, by file, row and column.
+"""
 
 
 class StarterError(PlainError):
@@ -72,38 +81,9 @@ def _contents() -> dict[str, str]:
         if path.is_file()
     }
     found = {_NAMES.get(name, name): content for name, content in found.items()}
-    return {**found, _SEEDS_PAGE: _seeds_page()}
-
-
-def _seeds_page() -> str:
-    """What every column of every seed means, by the contract that the seeds are held to."""
-    described = yaml.safe_load(CONTRACTS_FILE.read_text(encoding="utf-8"))["seeds"]
-    blocks = dict(_DOC_BLOCK.findall(CONTRACTS_FILE.with_name("docs.md").read_text("utf-8")))
-    by_name = {seed["name"]: seed for seed in described}
-    parts = [
-        "# Seeds",
-        "What people edit: `catalog/` is what you sell, `fleet/` what you run, `contracts/` who buys. "
-        "CSV with commas in UTF-8; the first row names the columns, and there are no comments. A day "
-        "is written YYYY-MM-DD. `valid_from` is the first day of a row and `valid_to` the first day "
-        "after it, empty while it holds: to change a price, end the row and add another. "
-        "`gpu-credits check` names whatever is wrong, by file, row and column.",
-    ]
-    for contract in sorted(seed_contracts(), key=lambda each: each.folder):
-        seed = by_name[contract.name]
-        may_lack = " The file may be absent." if contract.optional_file else ""
-        rows = [_row(contract, column, blocks) for column in seed["columns"]]
-        parts += [
-            f"## {contract.file}",
-            f"{seed['description']}{may_lack}",
-            "\n".join(["| column | needed | what it is |", "| --- | --- | --- |", *rows]),
-        ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _row(contract: SeedContract, column: dict[str, Any], blocks: dict[str, str]) -> str:
-    name = column["name"]
-    meaning = _DOC.sub(lambda found: " ".join(blocks[found[1]].split()), column["description"])
-    of_these = contract.values.get(name)
-    one_of = f" One of {', '.join(of_these)}." if of_these else ""
-    needed = "yes" if name in contract.required else ""
-    return f"| `{name}` | {needed} | {meaning}{one_of} |"
+    feeds = (feed_part(feed, "##") for feed in ALL_FIELDS)
+    pages = {
+        "feeds/README.md": "\n".join([_FEEDS_HEAD, *feeds]),
+        "seeds/README.md": "\n".join([_SEEDS_HEAD, *seed_parts(_FILES / "seeds", "##")]),
+    }
+    return found | pages

@@ -77,7 +77,7 @@ ELSEWHERE = ("/ts", "/quantity")
 SPELLED = ("/quantity", *(f".{name}" for name in _METADATA_NUMBERS))
 
 # What is required, in the order of its reasons, where it stands, and of which rows.
-_REQUIRED = (
+REQUIRED = (
     ("event_id", "event_id", ""),
     ("corrects_event_id", "corrects_event_id", "and kind <> 'usage'"),
     ("customer_id", "customer_id", ""),
@@ -285,7 +285,7 @@ def rules_of(day: date) -> str:
     """
     this_day = f"date '{day.isoformat()}'"
     missing = " ".join(
-        f"when {name} is null {only} then 'missing_{name}'" for name, _, only in _REQUIRED
+        f"when {name} is null {only} then 'missing_{name}'" for name, _, only in REQUIRED
     )
     return f"""
         select
@@ -360,7 +360,7 @@ def _detail(day: date) -> str:
     """A CASE that says in words what is wrong with a row, or NULL."""
     # All of them: whoever mends the first one only would be told of the second one tomorrow.
     missing = ", ".join(
-        f"case when {name} is null {only} then '{place}' end" for name, place, only in _REQUIRED
+        f"case when {name} is null {only} then '{place}' end" for name, place, only in REQUIRED
     )
     return f"""
         case

@@ -17,7 +17,7 @@ _OFFSET = r"([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)"
 _MOST_PER_KWH = 10**6
 _MOST_PER_GPU_HOUR = 10**6
 _MOST_OF_A_MIX = 10**9
-_PRICE_KINDS = ("spot", "on_demand", "market_min", "market_median")
+PRICE_KINDS = ("spot", "on_demand", "market_min", "market_median")
 
 
 @dataclass(frozen=True)
@@ -258,8 +258,8 @@ GPU = CsvFeed(
                 when {_not_number("price_per_gpu_hour")}
                     or price_per_gpu_hour is not null and {_reaches("price", _MOST_PER_GPU_HOUR)}
                     then {_in_words("price_per_gpu_hour", "a number below 10^6")}
-                when price_kind not in {_PRICE_KINDS}
-                    then {_in_words("price_kind", "one of " + ", ".join(_PRICE_KINDS))}
+                when price_kind not in {PRICE_KINDS}
+                    then {_in_words("price_kind", "one of " + ", ".join(PRICE_KINDS))}
             end as malformed,
             case when is_naive then 'naive_timestamp' end as other_reason,
             {_in_words("observed_at", "an offset from UTC")} as other_detail
