@@ -49,7 +49,7 @@ def test_it_says_what_to_do_next_in_three_lines(tmp_path, capsys):
     assert f"{tmp_path}/it's mine" in said[0]
     assert [line.split()[:2] for line in said[2:]] == [
         ["gpu-credits", "check"],
-        ["gpu-credits", "bill"],
+        ["gpu-credits", "run"],
     ]
 
 
