@@ -27,6 +27,7 @@ from orchestration.books.warehouse import WriterBusy, writer_lock
 from orchestration.landing.files import usage_part
 from orchestration.seeds.staging import SeedError
 from orchestration.settings import PROJECT_ROOT, Settings
+from orchestration.sources.arrivals import MissingDeliveries
 from orchestration.sources.folder import FolderSource
 from orchestration.store.durable import put
 from orchestration.trial import books_apart as apart
@@ -314,6 +315,16 @@ def test_feeds_without_any_usable_delivery_are_a_problem_with_a_reason(tmp_path,
     settings = Settings(data_dir=tmp_path, seeds_dir=SEEDS, feeds_url=str(sample_feeds))
     with pytest.raises(NotBilled, match=r"usage_2020-01-01\.jsonl: the file is missing"):
         land_feeds(settings, days("2020-01-01", "2020-01-02"))
+
+
+def test_history_that_is_not_there_is_named_at_once(tmp_path):
+    settings = Settings(data_dir=tmp_path / "data")
+    with pytest.raises(ScenarioError, match=f"HISTORY={tmp_path}/gone is not a folder"):
+        import_history(settings, str(tmp_path / "gone"), FIRST, LAST)
+    (tmp_path / "old").mkdir()
+    with pytest.raises(MissingDeliveries, match=f"no usage file in {tmp_path}/old/usage: "):
+        import_history(settings, str(tmp_path / "old"), FIRST, LAST)
+    assert not settings.data_dir.exists()
 
 
 def test_prices_that_history_lacks_come_from_the_feeds(tmp_path, sample_feeds):

@@ -51,7 +51,7 @@ def import_history(settings: Settings, history: str, first: date, last: date) ->
     """
     staging = settings.data_dir / "staging"
     books = settings_apart(settings, staging / plain_name(history), first, usage_url="")
-    _refuse_books_as_history(settings, books, history)
+    _refuse_no_history(settings, books, history)
     require_arrivals(books.apart(feeds_url=history), first, last)
     with writer_lock(settings.apart(data_dir=staging)):
         shutil.rmtree(books.data_dir, ignore_errors=True)
@@ -60,8 +60,8 @@ def import_history(settings: Settings, history: str, first: date, last: date) ->
     return books
 
 
-def _refuse_books_as_history(settings: Settings, books: Settings, history: str) -> None:
-    """An import begins by removing the books of its name: not what it is about to read.
+def _refuse_no_history(settings: Settings, books: Settings, history: str) -> None:
+    """What is read must be there, and stay: an import begins by removing the books of its name.
 
     Raises:
         ScenarioError: names the folder that is in the way.
@@ -78,14 +78,14 @@ def _refuse_books_as_history(settings: Settings, books: Settings, history: str) 
     if not isinstance(files, LocalFileSystem):
         return
     folder = Path(os.path.realpath(place))
-    if not folder.is_dir():
-        raise ScenarioError(f"HISTORY={history} is not a folder")
     for own in (settings.data_dir, books.data_dir):
         if folder.is_relative_to(os.path.realpath(own)):
             raise ScenarioError(
                 f"HISTORY={history} lies in {own}, where the job keeps its own books, and an import "
                 "replaces what is there: put the files into a folder of their own"
             )
+    if not folder.is_dir():
+        raise ScenarioError(f"HISTORY={history} is not a folder")
 
 
 def unmapped(settings: Settings) -> list[str]:
