@@ -134,4 +134,6 @@ def _step_problem(event: Any) -> list[str]:
     if innermost.cls_name == "DagsterAssetCheckFailedError":
         # The check has said so itself.
         return []
+    if innermost.cls_name == "DagsterExecutionInterruptedError":
+        return ["it was interrupted"]
     return [f"{event.step_key}: {innermost.message.strip()}"]
