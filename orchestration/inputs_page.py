@@ -164,7 +164,7 @@ def _meaning(contract: SeedContract, column: Mapping[str, str]) -> str:
         sentences.append(f"{words[0].upper()}{words[1:]}.")
     for condition in contract.conditions:
         if bounds := condition.ranges.get(name):
-            rows = f"Where {condition.column} is {condition.value}"
+            rows = f"If {condition.column} is {condition.value}"
             sentences.append(f"{rows}: {_in_words(bounds)}.")
     if reference := contract.references.get(name):
         sentences.append(f"As in {_places(reference)}.")
