@@ -146,7 +146,7 @@ def _bill(tree: Path, books: Golden, runs: Sequence[Run], place: Path) -> None:
 def compare(before: Path, after: Path, but: Set[str] = frozenset()) -> Iterator[str]:
     """What differs between two publications, but for some tables; a line each."""
     tables = [{path.name for path in place.iterdir() if path.is_dir()} for place in (before, after)]
-    for table in sorted(tables[0] ^ tables[1]):
+    for table in sorted((tables[0] ^ tables[1]) - but):
         yield f"{table}: only {'before' if table in tables[0] else 'after'}"
     for table in sorted((tables[0] & tables[1]) - but):
         places = [f"'{place / table}/*.parquet'" for place in (before, after)]

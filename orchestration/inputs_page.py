@@ -25,10 +25,9 @@ from orchestration.seeds.contracts import (
     SeedContract,
     seed_contracts,
 )
-from orchestration.settings import PROJECT_ROOT
+from orchestration.settings import PROJECT_ROOT, SAMPLE_SEEDS_DIR
 
 PAGE = PROJECT_ROOT / "docs" / "inputs.md"
-EXAMPLE_SEEDS = PROJECT_ROOT / "seeds"
 
 _DOC_BLOCK = re.compile(r"{% docs (\w+) %}\s*(.*?)\s*{% enddocs %}", re.DOTALL)
 _DOC = re.compile(r"{{ doc\('(\w+)'\) }}")
@@ -46,7 +45,7 @@ def inputs_page(text: str) -> str:
     """The page with its parts about feeds and seeds written anew; what people wrote around them stays."""
     for name, parts in (
         ("feeds", map(feed_part, ALL_FIELDS)),
-        ("seeds", seed_parts(EXAMPLE_SEEDS)),
+        ("seeds", seed_parts(SAMPLE_SEEDS_DIR)),
     ):
         begin, end = f"<!-- {name} -->\n", "<!-- end -->"
         if text.count(begin) != 1:

@@ -19,6 +19,7 @@ import duckdb
 import hypothesis
 import pytest
 
+from benchmarks.golden import compare
 from gpu_credits.cli import app
 from orchestration import landing, renamed
 from orchestration.gates.needs import needed_feeds
@@ -191,22 +192,12 @@ def command(*arguments: str) -> int:
 
 def differences(
     one: Path, other: Path, *, but: tuple[str, ...] = ("billing_controls",)
-) -> dict[str, int]:
-    """Rows that differ between two publications, by table; empty when they are the same books.
+) -> list[str]:
+    """What differs between two publications, a line each; empty when they are the same books.
 
     Controls are left out: they speak of what a run worked out, not of the books.
     """
-    found = {}
-    tables = {path.name for path in [*one.iterdir(), *other.iterdir()] if path.is_dir()}
-    for table in sorted(tables - set(but)):
-        left, right = (f"'{folder / table}/*.parquet'" for folder in (one, other))
-        [(rows,)] = duckdb.sql(
-            f"select count(*) from ((from {left} except all from {right}) "
-            f"union all (from {right} except all from {left}))"
-        ).fetchall()
-        if rows:
-            found[table] = rows
-    return found
+    return list(compare(one, other, frozenset(but)))
 
 
 @pytest.fixture(scope="session")

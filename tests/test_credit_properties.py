@@ -470,4 +470,4 @@ def test_books_of_random_contracts(tmp_path_factory: pytest.TempPathFactory, see
 
     cut = FIRST_DELIVERY + Random(seed).randrange(3, len(world.deliveries) - 1) * ONE_DAY
     in_parts = bill(world, folder, [cut, LAST_DELIVERY])
-    assert differences(published.folder, in_parts) == {}
+    assert differences(published.folder, in_parts) == []

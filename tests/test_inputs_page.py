@@ -109,13 +109,15 @@ def test_a_day_without_use_is_delivered_as_it_says(tmp_path):
 
 def test_its_seeds_are_the_samples_and_keep_their_contract():
     books = BookDays(sample.OPENS_ON, sample.CLOSES_ON)
-    assert check_seeds(inputs_page.EXAMPLE_SEEDS, books)["customers"]
+    assert check_seeds(inputs_page.SAMPLE_SEEDS_DIR, books)["customers"]
     for contract in seed_contracts():
         [part] = re.findall(rf"### {contract.file}\n(.*?)```csv\n(.*?)```", PAGE, re.DOTALL)
         table, rows = part
         names = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
         assert names == list(contract.types)
-        lines = (inputs_page.EXAMPLE_SEEDS / contract.file).read_text(encoding="utf-8").splitlines()
+        lines = (
+            (inputs_page.SAMPLE_SEEDS_DIR / contract.file).read_text(encoding="utf-8").splitlines()
+        )
         assert rows.splitlines() == lines[: len(rows.splitlines())]
         needed = set(
             re.findall(r"^\| `(\w+)` \| [^|]* \| yes \|.*`[^`]+` \|$", table, re.MULTILINE)

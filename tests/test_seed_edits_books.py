@@ -149,4 +149,4 @@ def test_edited_contracts_give_the_books_of_a_billing_from_nothing(tmp_path):
     anew = Books(edited.settings.apart(data_dir=tmp_path / "anew"))
     anew.bill(FIRST_DELIVERY, NEXT_NIGHT)
     one, other = (each.settings.published_dir / "current" for each in (edited, anew))
-    assert differences(one, other) == {}
+    assert differences(one, other) == []

@@ -290,4 +290,4 @@ def test_an_invoice_becomes_final_in_a_night_that_brings_nothing_for_it(billed, 
     nightly.bill(CLOSED, CLOSED)
     assert nightly.rows(f"select distinct status from invoices where {JANUARY}") == [("final",)]
     one_run, two_runs = (b.settings.published_dir / "current" for b in (billed, nightly))
-    assert differences(one_run, two_runs) == {}
+    assert differences(one_run, two_runs) == []

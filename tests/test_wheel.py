@@ -95,4 +95,4 @@ def test_the_wheel_bills_the_sample_from_an_empty_folder(
     settings = {"FEEDS_URL": str(sample_feeds), "BOOKS_OPEN_ON": FIRST}
     done = run(program, "bill", FIRST, LAST, cwd=elsewhere, **settings)
     assert "Published: books as of 2026-01-07" in done.stdout
-    assert differences(books_of_the_checkout, elsewhere / "data" / "published" / "current") == {}
+    assert differences(books_of_the_checkout, elsewhere / "data" / "published" / "current") == []
